@@ -1,0 +1,1 @@
+"""The judging: one idea a file. Only ``dataflow`` knows Bytewax; the rest is plain Python over arrays."""

@@ -1,0 +1,243 @@
+"""The documents that leave the program: anomalies, bars, scores, and how they are written.
+
+Field names are the contract's. Times are int64 ns here; JSON writes them as RFC 3339 with nanoseconds.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+
+from tapewatch.records import PRICE_SCALE, SECOND, Array
+
+#: One bar inside the program; ``row`` is the instrument's row in its shard. ``notional`` is the sum of
+#: price x size in units of 1e-9, as ``high * 2**32 + low`` with ``0 <= low < 2**32``.
+BAR = np.dtype(
+    [
+        ("row", "<i4"),
+        ("instrument_id", "<u4"),
+        ("ts_start", "<i8"),
+        ("open", "<i8"),
+        ("high", "<i8"),
+        ("low", "<i8"),
+        ("close", "<i8"),
+        ("volume", "<i8"),
+        ("trades", "<i8"),
+        ("notional_high", "<i8"),
+        ("notional_low", "<i8"),
+        ("buy_volume", "<i8"),
+        ("sell_volume", "<i8"),
+        ("max_size", "<i8"),
+        ("detailed", "?"),
+    ]
+)
+
+ANOMALY_FIELDS = (
+    "id", "incident", "revision", "flow", "detector", "dataset", "publisher_id", "instrument_id", "key",
+    "symbol", "ts_event", "ts_start", "ts_end", "severity", "score", "threshold", "observed", "expected",
+    "reason", "contributions", "detected_at",
+)  # fmt: skip
+BAR_FIELDS = (
+    "key", "instrument_id", "dataset", "width", "ts_start", "ts_end", "open", "high", "low", "close",
+    "volume", "trades", "vwap", "buy_volume", "sell_volume", "max_size", "final",
+)  # fmt: skip
+SCORE_FIELDS = (
+    "flow", "detector", "key", "instrument_id", "ts_start", "ts_end", "score", "threshold", "severity",
+)  # fmt: skip
+_TIMES = frozenset({"ts_event", "ts_start", "ts_end", "detected_at"})
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """One anomaly as the contract describes it; times in ns, ``contributions`` feature -> signed share."""
+
+    id: str
+    incident: str
+    revision: int
+    flow: str
+    detector: str
+    dataset: str
+    publisher_id: int
+    instrument_id: int
+    key: str
+    symbol: str
+    ts_event: int
+    ts_start: int
+    ts_end: int
+    severity: float
+    score: float
+    threshold: float
+    observed: float
+    expected: float
+    reason: str
+    contributions: Mapping[str, float]
+    detected_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BarTable:
+    """Bars of one width to be stored: ``bars`` of dtype `BAR`, their keys, and whether each is final."""
+
+    width: str
+    width_ns: int
+    keys: list[str]
+    bars: Array
+    final: Array
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTable:
+    """Scores of one detector to be kept; every array has shape ``(n,)``."""
+
+    detector: str
+    keys: list[str]
+    instrument_ids: Array
+    ts_start: Array
+    ts_end: Array
+    scores: Array
+    thresholds: Array
+    severities: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What one batch of one shard leads to; a sink writes it as one transaction.
+
+    ``deleted`` are ids of anomalies written earlier from an unfinished window that turned out to be none.
+    ``counters`` are totals so far of ``(partition, name)``; writing them twice changes nothing.
+    """
+
+    partition: str
+    shard: int
+    dataset: str
+    flow: str
+    bars: list[BarTable] = field(default_factory=list)
+    anomalies: list[Anomaly] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    scores: list[ScoreTable] = field(default_factory=list)
+    counters: dict[str, int] = field(default_factory=dict)
+    seq: int = 0
+    credit: str = ""
+
+
+def anomaly_id(flow: str, source: str, detector: str, key: str, instrument_id: int, *place: int | str) -> str:
+    """Return the 32 hex digits that name an anomaly, a hash of what it is about.
+
+    ``place`` is ``ts_start`` and, for a single record, its ``ts_event``, price, size, side and ordinal.
+
+    >>> anomaly_id("market", "", "high_volume", "SPY", 7, 0)
+    'f94afa0e55ab61dcd97b8b16153c096a'
+    """
+    words = orjson.dumps([flow, source, detector, key, instrument_id, *place])
+    return hashlib.blake2b(words, digest_size=16).hexdigest()
+
+
+def rfc3339(ns: int) -> str:
+    """Return a UTC time with nanoseconds.
+
+    >>> rfc3339(1_381_132_800_464_165_001)
+    '2013-10-07T08:00:00.464165001Z'
+    """
+    seconds, rest = divmod(ns, SECOND)
+    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+
+
+def vwap(bars: Array) -> Array:
+    """Return the volume-weighted average price of each bar as a decimal, NaN where it is unknown.
+
+    The sum of price x size is exact; only the final division rounds.
+    """
+    known = bars["detailed"] & (bars["volume"] > 0)
+    volume = np.where(known, bars["volume"], 1).astype(np.float64)
+    value = (bars["notional_high"].astype(np.float64) * 2.0**32 + bars["notional_low"]) / volume / PRICE_SCALE
+    return np.where(known, value, np.nan)
+
+
+def bar_rows(table: BarTable, dataset: str) -> list[tuple[Any, ...]]:
+    """Return one tuple per bar in the order of `BAR_FIELDS`; prices as decimals, what is unknown as None."""
+    bars = table.bars
+    detailed = bars["detailed"].tolist()
+
+    def known(values: list[Any]) -> list[Any]:
+        return [v if d else None for v, d in zip(values, detailed, strict=True)]
+
+    every = len(bars) and all(detailed)
+    columns: list[list[Any]] = [
+        bars[name].tolist() for name in ("trades", "buy_volume", "sell_volume", "max_size")
+    ]
+    average = vwap(bars)
+    averages = (
+        average.tolist() if not np.isnan(average).any() else [None if v != v else v for v in average.tolist()]
+    )
+    if not every:
+        columns = [known(c) for c in columns]
+    start = bars["ts_start"]
+    count = len(bars)
+    return list(
+        zip(
+            table.keys,
+            bars["instrument_id"].tolist(),
+            [dataset] * count,
+            [table.width] * count,
+            start.tolist(),
+            (start + table.width_ns).tolist(),
+            (bars["open"] / PRICE_SCALE).tolist(),
+            (bars["high"] / PRICE_SCALE).tolist(),
+            (bars["low"] / PRICE_SCALE).tolist(),
+            (bars["close"] / PRICE_SCALE).tolist(),
+            bars["volume"].tolist(),
+            columns[0],
+            averages,
+            columns[1],
+            columns[2],
+            columns[3],
+            table.final.astype(int).tolist(),
+            strict=True,
+        )
+    )
+
+
+def score_rows(table: ScoreTable, flow: str) -> list[tuple[Any, ...]]:
+    """Return one tuple per score in the order of `SCORE_FIELDS`."""
+    count = len(table.keys)
+    columns = (
+        table.instrument_ids,
+        table.ts_start,
+        table.ts_end,
+        table.scores,
+        table.thresholds,
+        table.severities,
+    )
+    return list(
+        zip([flow] * count, [table.detector] * count, table.keys, *(c.tolist() for c in columns), strict=True)
+    )
+
+
+def anomaly_row(anomaly: Anomaly) -> tuple[Any, ...]:
+    """Return the anomaly's values in the order of `ANOMALY_FIELDS`, contributions as JSON text."""
+    values = [getattr(anomaly, name) for name in ANOMALY_FIELDS]
+    values[ANOMALY_FIELDS.index("contributions")] = orjson.dumps(dict(anomaly.contributions)).decode()
+    return tuple(values)
+
+
+def to_json(fields: tuple[str, ...], row: tuple[Any, ...]) -> dict[str, Any]:
+    """Return a document for JSON and Elasticsearch: times as RFC 3339, objects as objects, ``@timestamp``."""
+    document: dict[str, Any] = {}
+    for name, value in zip(fields, row, strict=True):
+        if name in _TIMES:
+            document[name] = rfc3339(value)
+        elif name == "contributions" and isinstance(value, str):
+            document[name] = orjson.loads(value)
+        elif name == "final":
+            document[name] = bool(value)
+        else:
+            document[name] = value
+    document["@timestamp"] = document.get("ts_event", document["ts_start"])
+    return document
