@@ -1,0 +1,1 @@
+"""The commands of ``tapewatch``: each module adds its own to the app and imports what works when called."""
