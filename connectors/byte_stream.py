@@ -70,10 +70,10 @@ class ByteStream:
         if frame is not None:
             self.damage = f"it ends in the middle of a zst frame, after {self.consumed:,} bytes"
 
-    def read(self, size: int) -> bytes:
-        """Return the next bytes, at least ``size`` of them unless the file (or what is whole of it) ends."""
-        pieces: list[bytes] = []
-        have = 0
+    def read(self, size: int, held: bytes = b"") -> bytes:
+        """Return ``held`` and the next bytes, at least ``size`` in all unless what is whole of the file ends."""
+        pieces = [held] if held else []
+        have = len(held)
         while have < size:
             piece = next(self._pieces, None)
             if piece is None:

@@ -52,10 +52,24 @@ class Symbols:
     """
 
     def __init__(self, intervals: Iterable[Interval] = ()) -> None:
-        self._intervals = tuple(sorted(intervals, key=lambda i: (i.instrument_id, i.first_day, i.symbol)))
         self._by_id: dict[int, list[Interval]] = {}
-        for interval in self._intervals:
-            self._by_id.setdefault(interval.instrument_id, []).append(interval)
+        self.version = 0
+        for interval in intervals:
+            self.add(interval)
+
+    def add(self, interval: Interval) -> None:
+        """Learn one more interval; where several hold, the one that begins last (then by name) wins."""
+        known = self._by_id.setdefault(interval.instrument_id, [])
+        if interval not in known:
+            known.append(interval)
+            known.sort(key=lambda i: (-i.first_day, i.symbol))
+            self.version += 1
+
+    def merge(self, other: Symbols) -> None:
+        """Learn all that ``other`` knows."""
+        for intervals in other._by_id.values():
+            for interval in intervals:
+                self.add(interval)
 
     @property
     def empty(self) -> bool:
