@@ -18,6 +18,8 @@ _APART_NS = 30 * MINUTE
 #: Between a gap, which hits everyone, and any other anomaly.
 _FROM_GAP_NS = 5 * MINUTE
 _SYMBOLS_PER_INJECTION = 3.5
+#: Who trades less in the mean is left alone: there would be nothing to measure an anomaly by.
+_TRADES_PER_MINUTE = 4
 _TRIES = 200
 #: Lowest and highest size of each kind, in the units of `connectors.injections.inject`.
 _SIZES = {
@@ -39,14 +41,16 @@ def plan(session: Session, kinds: tuple[str, ...], rng: np.random.Generator) -> 
     two on one symbol and day, none in a day's first hour. ``silence`` falls on busier symbols; a ``gap``
     is labelled with the busiest of all, and keeps five minutes from everything else.
     """
-    if not kinds:
-        return []
     ids = np.array(list(session.symbols))
-    rows = np.searchsorted(ids, session.records["instrument_id"])
+    trades = np.bincount(np.searchsorted(ids, session.records["instrument_id"]), minlength=len(ids))
+    minutes = sum(closes - opens for opens, closes in session.hours) / MINUTE
     busy_first = [
         session.symbols[int(ids[i])]
-        for i in np.argsort(-np.bincount(rows, minlength=len(ids)), kind="stable")
+        for i in np.argsort(-trades, kind="stable")
+        if trades[i] >= _TRADES_PER_MINUTE * minutes
     ]
+    if not kinds or not busy_first:
+        return []
     planned: list[Injection] = []
     for opens, closes in session.hours:
         planned += _day(busy_first, kinds, opens, closes, rng)

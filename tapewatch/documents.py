@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ import orjson
 from tapewatch.records import PRICE_SCALE, SECOND, Array
 
 #: One bar inside the program; ``row`` is the instrument's row in its shard. ``notional`` is the sum of
-#: price x size in units of 1e-9, as ``high * 2**32 + low`` with ``0 <= low < 2**32``.
+#: price x size in units of 1e-9, as ``high * 2**32 + low`` with ``0 <= low < 2**32``. ``trades`` counts the
+#: records that went into the bar; they are trades, and the fields behind it known, where ``detailed``.
 BAR = np.dtype(
     [
         ("row", "<i4"),
@@ -145,8 +147,13 @@ def rfc3339(ns: int) -> str:
     '2013-10-07T08:00:00.464165001Z'
     """
     seconds, rest = divmod(ns, SECOND)
-    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+    minute, second = divmod(seconds, 60)
+    return f"{_minute(minute)}:{second:02d}.{rest:09d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _minute(number: int) -> str:
+    return f"{dt.datetime.fromtimestamp(number * 60, dt.UTC):%Y-%m-%dT%H:%M}"
 
 
 def vwap(bars: Array) -> Array:
@@ -160,8 +167,21 @@ def vwap(bars: Array) -> Array:
     return np.where(known, value, np.nan)
 
 
-def bar_rows(table: BarTable, dataset: str) -> list[tuple[Any, ...]]:
-    """Return one tuple per bar in the order of `BAR_FIELDS`; prices as decimals, what is unknown as None."""
+def decimals(prices: Array) -> list[float]:
+    """Return prices in units of 1e-9 (int64) as the nearest decimals.
+
+    >>> decimals(np.array([1_500_000_000, 2**57 + 1]))
+    [1.5, 144115188.07585588]
+    """
+    if len(prices) and max(int(prices.max()), -int(prices.min())) > 2**53:
+        # Beyond what float64 holds exactly NumPy would round twice.
+        return [price / PRICE_SCALE for price in prices.tolist()]
+    quotients: list[float] = (prices / PRICE_SCALE).tolist()
+    return quotients
+
+
+def bar_rows(table: BarTable, dataset: str) -> Iterator[tuple[Any, ...]]:
+    """Yield one tuple per bar in the order of `BAR_FIELDS`; prices as decimals, what is unknown as None."""
     bars = table.bars
     detailed = bars["detailed"].tolist()
 
@@ -180,32 +200,30 @@ def bar_rows(table: BarTable, dataset: str) -> list[tuple[Any, ...]]:
         columns = [known(c) for c in columns]
     start = bars["ts_start"]
     count = len(bars)
-    return list(
-        zip(
-            table.keys,
-            bars["instrument_id"].tolist(),
-            [dataset] * count,
-            [table.width] * count,
-            start.tolist(),
-            (start + table.width_ns).tolist(),
-            (bars["open"] / PRICE_SCALE).tolist(),
-            (bars["high"] / PRICE_SCALE).tolist(),
-            (bars["low"] / PRICE_SCALE).tolist(),
-            (bars["close"] / PRICE_SCALE).tolist(),
-            bars["volume"].tolist(),
-            columns[0],
-            averages,
-            columns[1],
-            columns[2],
-            columns[3],
-            table.final.astype(int).tolist(),
-            strict=True,
-        )
+    return zip(
+        table.keys,
+        bars["instrument_id"].tolist(),
+        [dataset] * count,
+        [table.width] * count,
+        start.tolist(),
+        (start + table.width_ns).tolist(),
+        decimals(bars["open"]),
+        decimals(bars["high"]),
+        decimals(bars["low"]),
+        decimals(bars["close"]),
+        bars["volume"].tolist(),
+        columns[0],
+        averages,
+        columns[1],
+        columns[2],
+        columns[3],
+        table.final.astype(int).tolist(),
+        strict=True,
     )
 
 
-def score_rows(table: ScoreTable, flow: str) -> list[tuple[Any, ...]]:
-    """Return one tuple per score in the order of `SCORE_FIELDS`."""
+def score_rows(table: ScoreTable, flow: str) -> Iterator[tuple[Any, ...]]:
+    """Yield one tuple per score in the order of `SCORE_FIELDS`."""
     count = len(table.keys)
     columns = (
         table.instrument_ids,
@@ -215,15 +233,17 @@ def score_rows(table: ScoreTable, flow: str) -> list[tuple[Any, ...]]:
         table.thresholds,
         table.severities,
     )
-    return list(
-        zip([flow] * count, [table.detector] * count, table.keys, *(c.tolist() for c in columns), strict=True)
+    return zip(
+        [flow] * count, [table.detector] * count, table.keys, *(c.tolist() for c in columns), strict=True
     )
 
 
 def anomaly_row(anomaly: Anomaly) -> tuple[Any, ...]:
     """Return the anomaly's values in the order of `ANOMALY_FIELDS`, contributions as JSON text."""
     values = [getattr(anomaly, name) for name in ANOMALY_FIELDS]
-    values[ANOMALY_FIELDS.index("contributions")] = orjson.dumps(dict(anomaly.contributions)).decode()
+    values[ANOMALY_FIELDS.index("contributions")] = orjson.dumps(
+        dict(anomaly.contributions), option=orjson.OPT_SERIALIZE_NUMPY
+    ).decode()
     return tuple(values)
 
 

@@ -99,7 +99,7 @@ class Tape:
     counters
         Totals of this partition so far (records, undefined prices, ...), by name.
     credit
-        Path of the file in which consumers acknowledge ``seq`` (see ``operators.credit``), or empty.
+        Path of the file in which consumers acknowledge ``seq`` (see ``tapewatch.credit``), or empty.
     """
 
     partition: str

@@ -1,0 +1,223 @@
+"""The records of a chain in the order of time, in pieces, from any position on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from connectors.chain import Chain, Records, TapeFile, open_records
+from tapewatch.errors import UserError
+from tapewatch.records import LATEST, Array, Block
+from tapewatch.symbology import Symbols
+
+
+@dataclass(slots=True)
+class Position:
+    """How far a file has been read: ``taken`` records behind decompressed byte ``offset``.
+
+    ``clock`` is the latest event time of the file so far, ``size`` its length on disk once it was read to its
+    end (a file that has not grown since is not opened again).
+    """
+
+    offset: int = 0
+    taken: int = 0
+    clock: int = 0
+    size: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Consecutive records of a chain; see `Block` for the fields."""
+
+    records: Array
+    times: Array
+    codes: Array | None
+    names: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """One open file and what of its current block has not been taken."""
+
+    order: int
+    file: TapeFile
+    records: Records
+    position: Position
+    blocks: Iterator[Block] = field(init=False)
+    block: Block | None = None
+    at: int = 0
+    run: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.blocks = self.records.blocks(self.position.offset)
+
+    def left(self) -> int:
+        return 0 if self.block is None else len(self.block.records) - self.at
+
+    def last(self) -> int:
+        """Latest event time of the block, or of the file before it."""
+        return int(self.run[-1])
+
+    def take(self, count: int) -> Piece:
+        assert self.block is not None  # noqa: S101 - callers look at `left` first
+        block, part = self.block, slice(self.at, self.at + count)
+        self.position.clock = int(self.run[part][-1])
+        self.at += count
+        self.position.taken += count
+        codes = None if block.codes is None else block.codes[part]
+        return Piece(block.records[part], block.times[part], codes, block.names)
+
+
+class ChainReader:
+    """Reads a chain from saved positions on.
+
+    Parameters
+    ----------
+    chain
+        The files.
+    positions
+        What `positions` was when the run before ended; empty at first.
+    block_records
+        Records per piece, at most (merged files may give up to as many each).
+    on_damage
+        Called with the error of a damaged file once its whole records were delivered; returns whether to go
+        on with the next file (the damaged one then counts as read) or to end here.
+    passed_over
+        Called with counts by reason of records that are no trades.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        positions: dict[str, Position],
+        block_records: int,
+        on_damage: Callable[[UserError], bool],
+        passed_over: Callable[[dict[str, int]], None],
+    ) -> None:
+        self.positions = positions
+        self.symbols: Symbols = chain.symbols
+        self._block_records = block_records
+        self._on_damage, self._passed_over = on_damage, passed_over
+        self._waiting = list(reversed(list(enumerate(chain.files))))
+        self._active: list[_Cursor] = []
+        self._consumed = 0
+        self._ended = False
+
+    @property
+    def consumed(self) -> int:
+        """Bytes of all files read so far, as they lie on disk."""
+        return self._consumed + sum(cursor.records.consumed for cursor in self._active)
+
+    def close(self) -> None:
+        """Close all files."""
+        for cursor in self._active:
+            cursor.records.close()
+        self._active.clear()
+
+    def next(self, limit: int = LATEST) -> Piece | None:
+        """Return the next records whose time is at most ``limit`` (ns); None at the end of the chain.
+
+        An empty piece means that there is nothing up to ``limit`` yet.
+        """
+        while True:
+            self._advance()
+            if self._ended or not self._active:
+                return None
+            if len(self._active) == 1:
+                cursor = self._active[0]
+                count = cursor.left()
+                if limit < LATEST:
+                    count = int(np.searchsorted(cursor.run[cursor.at :], limit, "right"))
+                return cursor.take(count) if count else _EMPTY
+            piece = self._merged(limit)
+            if piece is not None:
+                return piece
+
+    def _advance(self) -> None:
+        """Load blocks where none is left, and open every file that begins before the open ones end."""
+        for cursor in list(self._active):
+            if not cursor.left():
+                self._load(cursor)
+        while self._waiting and not self._ended and (
+            not self._active or self._waiting[-1][1].first_time <= min(c.last() for c in self._active)
+        ):
+            order, file = self._waiting.pop()
+            position = self.positions.setdefault(file.name, Position())
+            size = file.path.stat().st_size
+            if position.size == size:
+                self._consumed += size
+                continue
+            cursor = _Cursor(order, file, open_records(file.path, self._block_records), position)
+            if file.header.schema == "mixed":
+                # Symbols of a live capture come among its records, so the reader's own table is the one to ask.
+                self.symbols = cursor.records.header.symbols
+            self._active.append(cursor)
+            self._load(cursor, drop=position.taken)
+
+    def _load(self, cursor: _Cursor, drop: int = 0) -> None:
+        """Go on to the file's next block that has records, or let go of the file at its end."""
+        while True:
+            if cursor.block is not None:
+                self._passed_over(cursor.block.passed_over)
+                cursor.position.offset, cursor.position.taken = cursor.block.end, 0
+            try:
+                block = next(cursor.blocks, None)
+            except UserError as error:
+                self._ended = not self._on_damage(error)
+                block = None
+            if block is None:
+                if not self._ended:
+                    cursor.position.size = cursor.file.path.stat().st_size
+                cursor.records.close()
+                self._consumed += cursor.records.consumed
+                self._active.remove(cursor)
+                return
+            cursor.block, cursor.at = block, min(drop, len(block.records))
+            drop -= cursor.at
+            cursor.position.taken = cursor.at
+            if cursor.left():
+                # What has an impossible time must not hold up the files beside it.
+                sane = np.where(block.times <= LATEST, block.times, 0).astype(np.int64)
+                cursor.run = np.maximum(np.maximum.accumulate(sane), cursor.position.clock)
+                return
+
+    def _merged(self, limit: int) -> Piece | None:
+        """Return the open files' records up to the time all of them have reached, in the order of time."""
+        until = min(min(cursor.last() for cursor in self._active), limit + 1)
+        takes = [(c, int(np.searchsorted(c.run[c.at :], until, "left"))) for c in self._active]
+        takes = [(c, n) for c, n in takes if n]
+        if not takes:
+            if until > limit:
+                return _EMPTY
+            # All begin at the very time at which one's block ends: that time's records, file by file.
+            first = min(self._active, key=lambda c: (int(c.run[c.at]), c.order))
+            return first.take(int(np.searchsorted(first.run[first.at :], until, "right")))
+        takes.sort(key=lambda pair: pair[0].order)
+        runs = [c.run[c.at : c.at + n] for c, n in takes]
+        return _concatenate([c.take(n) for c, n in takes], np.argsort(np.concatenate(runs), kind="stable"))
+
+
+_EMPTY = Piece(np.empty(0), np.empty(0, np.uint64), None, ())
+
+
+def _concatenate(pieces: list[Piece], order: Array) -> Piece:
+    names: dict[str, int] = {}
+    codes: Array | None = None
+    if any(piece.codes is not None for piece in pieces):
+        parts = []
+        for piece in pieces:
+            own = piece.names or tuple(str(i) for i in np.unique(piece.records["instrument_id"]))
+            renumbered = np.array([names.setdefault(name, len(names)) for name in own], np.intp)
+            if piece.codes is None:
+                parts.append(renumbered[np.unique(piece.records["instrument_id"], return_inverse=True)[1]])
+            else:
+                parts.append(renumbered[piece.codes])
+        codes = np.concatenate(parts)[order]
+    return Piece(
+        np.concatenate([piece.records for piece in pieces])[order],
+        np.concatenate([piece.times for piece in pieces])[order],
+        codes,
+        tuple(names),
+    )

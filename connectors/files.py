@@ -1,0 +1,185 @@
+"""Files as a Bytewax source: one partition per chain, position in the recovery state."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from connectors.chain import Chain, find, plan
+from connectors.chain_reader import ChainReader, Piece, Position
+from connectors.validity import valid
+from tapewatch import stopping
+from tapewatch.credit import Credit
+from tapewatch.errors import UserError
+from tapewatch.log import log
+from tapewatch.progress import Bar
+from tapewatch.records import LATEST, Tape
+from tapewatch.settings import SourceSettings
+
+_STATE_VERSION = 1
+#: Batches under way between a source and the slowest sink.
+_BATCHES_UNDER_WAY = 4
+_NAP = timedelta(milliseconds=1)
+
+
+@dataclass(slots=True)
+class _State:
+    """What of a chain is in the recovery store."""
+
+    clock: int = 0
+    first: int = -1
+    files: dict[str, Position] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)
+
+    def dump(self) -> dict[str, Any]:
+        return {"version": _STATE_VERSION, **asdict(self)}
+
+    @classmethod
+    def load(cls, saved: dict[str, Any]) -> _State:
+        files = {name: Position(**position) for name, position in saved["files"].items()}
+        return cls(saved["clock"], saved["first"], files, dict(saved["counters"]))
+
+
+class FilesPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
+    """Reads one chain, as fast as the results follow or at a multiple of the market's pace."""
+
+    def __init__(self, chain: Chain, settings: SourceSettings, slots: int, resume: dict[str, Any] | None) -> None:
+        self._chain, self._settings = chain, settings
+        self._state = _State() if resume is None else _State.load(resume)
+        self._credit = Credit(slots, _BATCHES_UNDER_WAY)
+        self._seq = 0
+        self._reader = ChainReader(
+            chain, self._state.files, settings.batch_records, self._on_damage, self._count
+        )
+        self._bar = Bar(chain.name, chain.size)
+        self._begun: tuple[float, int] | None = None
+        self._awake: datetime | None = None
+
+    def _count(self, counts: dict[str, int]) -> None:
+        totals = self._state.counters
+        for name, number in counts.items():
+            totals[name] = totals.get(name, 0) + number
+
+    def _on_damage(self, error: UserError) -> bool:
+        if self._settings.on_error == "fail":
+            stopping.fail(str(error))
+            return False
+        log.error("%s; what was whole has been read", error)
+        self._count({"damaged_files": 1})
+        return True
+
+    def _limit(self) -> int:
+        """Return the event time up to which records may go out now."""
+        speed = self._settings.speed
+        if speed == "max":
+            return LATEST
+        now = time.monotonic()
+        if self._begun is None:
+            self._begun = (now, max(self._state.clock, self._chain.files[0].first_time))
+        return self._begun[1] + int((now - self._begun[0]) * speed * 1e9)
+
+    def next_batch(self) -> list[Tape]:
+        """Return the next batch; none while the results are behind or the market has not moved."""
+        self._awake = None
+        if stopping.stopping():
+            raise StopIteration
+        if not self._credit.free(self._seq):
+            self._awake = datetime.now(UTC) + _NAP
+            return []
+        piece = self._reader.next(self._limit())
+        if piece is None:
+            self._bar.update(self._state.counters.get("records", 0), self._reader.consumed, last=True)
+            raise StopIteration
+        if not len(piece.records):
+            self._awake = datetime.now(UTC) + 10 * _NAP
+            return []
+        return [self._tape(piece)]
+
+    def _tape(self, piece: Piece) -> Tape:
+        records, times, codes = piece.records, piece.times, piece.codes
+        self._count({"records": len(records)})
+        mask, reasons = valid(records, times)
+        if mask is not None:
+            self._count(reasons)
+            records, times = records[mask], times[mask]
+            codes = None if codes is None else codes[mask]
+        state = self._state
+        if len(times):
+            state.clock = max(state.clock, int(times.max()) + self._chain.width_ns)
+        tape = Tape(
+            partition=self._chain.name,
+            seq=self._seq,
+            kind=self._chain.kind,
+            dataset=self._chain.dataset,
+            records=records,
+            times=times.astype("i8"),
+            symbols=self._reader.symbols,
+            clock=state.clock,
+            codes=codes,
+            names=piece.names,
+            width_ns=self._chain.width_ns,
+            counters=dict(state.counters),
+            credit=self._credit.path,
+        )
+        self._seq += 1
+        self._bar.update(state.counters["records"], self._reader.consumed)
+        return tape
+
+    def next_awake(self) -> datetime | None:
+        """Return when to ask again after an empty batch."""
+        return self._awake
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the position, and note that what came before the last snapshot has been dealt with."""
+        self._credit.settle(self._seq - 1)
+        return self._state.dump()
+
+    def close(self) -> None:
+        """Close the files and the progress bar."""
+        self._reader.close()
+        self._credit.close()
+        self._bar.close()
+
+
+class FilesSource(FixedPartitionedSource[Tape, dict[str, Any]]):
+    """All files of ``source.paths``, one partition per chain.
+
+    Parameters
+    ----------
+    settings
+        The section ``source``.
+    slots
+        How many consumers acknowledge each batch.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be read as what its name says it is.
+    """
+
+    def __init__(self, settings: SourceSettings, slots: int) -> None:
+        self._settings, self._slots = settings, slots
+        chains = plan(find(settings.paths), skip_damaged=settings.on_error == "skip")
+        self._chains = {chain.name: chain for chain in chains}
+
+    @property
+    def chains(self) -> list[Chain]:
+        """What is going to be read."""
+        return list(self._chains.values())
+
+    def list_parts(self) -> list[str]:
+        """Return the names of the chains."""
+        return list(self._chains)
+
+    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> FilesPartition:
+        """Open one chain where it was left."""
+        if resume_state is not None and resume_state.get("version") != _STATE_VERSION:
+            stopping.fail("the recovery store was written by another version; start with a new one")
+            resume_state = None
+        return FilesPartition(self._chains[for_part], self._settings, self._slots, resume_state)
+
+

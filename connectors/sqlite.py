@@ -1,0 +1,173 @@
+"""The writing side of the embedded results store: every batch one transaction, every write repeatable."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+
+from connectors.sqlite_schema import committing, explain, open_for_writing
+from tapewatch.documents import (
+    ANOMALY_FIELDS,
+    BAR_FIELDS,
+    SCORE_FIELDS,
+    Results,
+    anomaly_row,
+    bar_rows,
+    score_rows,
+)
+from tapewatch.errors import UserError
+
+
+def _upsert(table: str, fields: tuple[str, ...], key: tuple[str, ...], condition: str, **changes: str) -> str:
+    changes = {name: changes.get(name, f"excluded.{name}") for name in fields if name not in key}
+    return (
+        f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({', '.join('?' * len(fields))}) "  # noqa: S608
+        f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {', '.join(f'{n} = {v}' for n, v in changes.items())} "
+        f"WHERE {condition}"
+    )
+
+
+# When an anomaly was first detected stays, however often it is told again.
+_ANOMALIES = _upsert(
+    "anomalies",
+    ANOMALY_FIELDS,
+    ("id",),
+    "true",
+    detected_at="min(anomalies.detected_at, excluded.detected_at)",
+)
+# A whole bar is never replaced by an unfinished one, nor an unfinished one by an earlier view of it.
+_BARS = _upsert(
+    "bars",
+    BAR_FIELDS,
+    ("key", "width", "dataset", "instrument_id", "ts_start"),
+    "excluded.final > bars.final OR "
+    "excluded.final = bars.final AND (bars.final OR excluded.volume >= bars.volume)",
+)
+# The other columns decide between equal scores, so that the order of writing does not.
+_SCORES = _upsert(
+    "scores",
+    SCORE_FIELDS,
+    ("key", "detector", "flow", "instrument_id", "ts_start", "ts_end"),
+    " > ".join(
+        f"(ifnull({row}.score, -9e999), ifnull({row}.severity, -9e999), ifnull({row}.threshold, -9e999))"
+        for row in ("excluded", "scores")
+    ),
+)
+_COUNTERS = _upsert(
+    "counters",
+    ("flow", "source", "partition", "name", "value"),
+    ("flow", "source", "partition", "name"),
+    "excluded.value > counters.value",
+)
+
+
+class SqliteWriter:
+    """Writes results to the embedded store, which is created if it is not there.
+
+    Parameters
+    ----------
+    path
+        The database file; its directory must exist.
+    source
+        Name of the stream (``source.name``), kept beside its counters.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written, or is not a store of this version.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from tapewatch.documents import Results
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     with SqliteWriter(Path(directory) / "results.db") as writer:
+    ...         writer.write([Results("day", shard=0, dataset="", flow="market", counters={"records": 3})])
+    0
+    """
+
+    def __init__(self, path: Path, source: str = "") -> None:
+        self.path = path.absolute()
+        self._source = source
+        self._connection = open_for_writing(self.path)
+        self._inode = self.path.stat().st_ino
+
+    def write(self, results: Sequence[Results]) -> int:
+        """Write everything in one transaction, and return how many anomalies were not in the store before.
+
+        Anomalies that were ``deleted`` go first, then each of the `Results` in their order. Writing the
+        same again changes nothing. It waits up to 30 s for another writer to finish.
+
+        Raises
+        ------
+        UserError
+            If it cannot be written, in full or at all; then nothing of it is in the store.
+        """
+        # Rows are made one after the other as SQLite takes them: lists of them would cost as much again.
+        bars = chain.from_iterable(bar_rows(table, r.dataset) for r in results for table in r.bars)
+        scores = chain.from_iterable(score_rows(table, r.flow) for r in results for table in r.scores)
+        counters = [
+            (r.flow, self._source, r.partition, name, value)
+            for r in results
+            for name, value in r.counters.items()
+        ]
+        if not (counters or any(r.anomalies or r.deleted or r.bars or r.scores for r in results)):
+            return 0
+        self._check_in_place()
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            with committing(connection):
+                connection.executemany(_BARS, bars)
+                connection.executemany(_SCORES, scores)
+                connection.executemany(_COUNTERS, counters)
+                return sum(self._write_anomalies(r) for r in results if r.anomalies or r.deleted)
+        except sqlite3.Error as error:
+            raise UserError(explain(error, self.path)) from error
+
+    def _write_anomalies(self, results: Results) -> int:
+        connection = self._connection
+        told = {anomaly.id for anomaly in results.anomalies}
+        # What is told again in the same breath is changed, not deleted, and keeps its first `detected_at`.
+        connection.executemany(
+            "DELETE FROM anomalies WHERE id = ?", [(name,) for name in results.deleted if name not in told]
+        )
+        known: int = sum(
+            connection.execute("SELECT count(*) FROM anomalies WHERE id = ?", (name,)).fetchone()[0]
+            for name in told
+        )
+        now = time.time_ns()
+        moment = ANOMALY_FIELDS.index("detected_at")
+        rows = [anomaly_row(anomaly) for anomaly in results.anomalies]
+        connection.executemany(
+            _ANOMALIES, [row if row[moment] else (*row[:moment], now, *row[moment + 1 :]) for row in rows]
+        )
+        return len(told) - known
+
+    def _check_in_place(self) -> None:
+        """Refuse to write into a file that has been deleted: SQLite would, and nobody could read it."""
+        try:
+            inode = self.path.stat().st_ino
+        except OSError:
+            inode = -1
+        if inode != self._inode:
+            raise UserError(
+                f"the results database {self.path} was removed or replaced while results were written; start "
+                "again (`tapewatch reset --yes` empties it safely)"
+            )
+
+    def close(self) -> None:
+        """Close the file; what was written is safe before that."""
+        self._connection.close()
+
+    def __enter__(self) -> SqliteWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

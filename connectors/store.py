@@ -1,0 +1,215 @@
+"""The read side of the results: what commands, dashboard and API ask, while the flow goes on writing.
+
+The embedded store is behind it. Documents come as dicts with the contract's names; times are int64 ns, prices
+decimals.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import orjson
+
+from connectors.sqlite_schema import TABLES, explain, open_for_reading
+from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS
+from tapewatch.errors import UserError
+
+Document = dict[str, Any]
+
+_ANOMALY = ", ".join(ANOMALY_FIELDS)
+_BAR = ", ".join(BAR_FIELDS)
+# Steps from one series of bars to the next by the primary key, so that no bar is read that is not asked for.
+_SERIES = """
+WITH RECURSIVE series (key, width, dataset, instrument_id) AS (
+  SELECT * FROM (SELECT key, width, dataset, instrument_id FROM bars
+                 ORDER BY key, width, dataset, instrument_id LIMIT 1)
+  UNION ALL
+  SELECT (SELECT key FROM bars b WHERE (b.key, b.width, b.dataset, b.instrument_id)
+            > (s.key, s.width, s.dataset, s.instrument_id)
+            ORDER BY b.key, b.width, b.dataset, b.instrument_id LIMIT 1),
+         (SELECT width FROM bars b WHERE (b.key, b.width, b.dataset, b.instrument_id)
+            > (s.key, s.width, s.dataset, s.instrument_id)
+            ORDER BY b.key, b.width, b.dataset, b.instrument_id LIMIT 1),
+         (SELECT dataset FROM bars b WHERE (b.key, b.width, b.dataset, b.instrument_id)
+            > (s.key, s.width, s.dataset, s.instrument_id)
+            ORDER BY b.key, b.width, b.dataset, b.instrument_id LIMIT 1),
+         (SELECT instrument_id FROM bars b WHERE (b.key, b.width, b.dataset, b.instrument_id)
+            > (s.key, s.width, s.dataset, s.instrument_id)
+            ORDER BY b.key, b.width, b.dataset, b.instrument_id LIMIT 1)
+  FROM series s WHERE s.key IS NOT NULL
+)
+SELECT s.key, s.width, s.dataset, s.instrument_id,
+  (SELECT ts_start FROM bars b WHERE b.key = s.key AND b.width = s.width AND b.dataset = s.dataset
+     AND b.instrument_id = s.instrument_id ORDER BY ts_start LIMIT 1) AS ts_first,
+  (SELECT ts_end FROM bars b WHERE b.key = s.key AND b.width = s.width AND b.dataset = s.dataset
+     AND b.instrument_id = s.instrument_id ORDER BY ts_start DESC LIMIT 1) AS ts_last
+FROM series s WHERE s.key IS NOT NULL
+"""
+
+
+class Store:
+    """The results, read-only; one `Store` may be used from several threads.
+
+    Parameters
+    ----------
+    path
+        The database file (``sinks.sqlite.path``).
+
+    Raises
+    ------
+    UserError
+        If there is no file yet, or it is not a store of this version; from any method, if it is damaged.
+
+    Examples
+    --------
+    >>> Store(Path("none-here.db"))
+    Traceback (most recent call last):
+      ...
+    tapewatch.errors.UserError: there are no results at `sinks.sqlite.path` ...none-here.db; run the flow ...
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection = open_for_reading(path)
+        self._lock = threading.Lock()
+
+    def _rows(self, query: str, *values: object) -> list[Document]:
+        try:
+            with self._lock:
+                cursor = self._connection.execute(query, values)
+                rows = cursor.fetchall()
+        except sqlite3.Error as error:
+            raise UserError(explain(error, self.path)) from error
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def anomalies(
+        self,
+        *,
+        key: str | None = None,
+        detector: str | None = None,
+        min_severity: float | None = None,
+        start: int | None = None,
+        end: int | None = None,
+        limit: int = 100,
+        offset: int = 0,
+        order: str = "newest",
+    ) -> list[Document]:
+        """Return anomalies whose ``ts_event`` is in ``[start, end)`` ns.
+
+        ``order`` says which come first: ``newest``, ``oldest`` or ``worst``.
+        """
+        orders = {
+            "newest": "ts_event DESC, id",
+            "oldest": "ts_event, id",
+            "worst": "severity DESC, ts_event, id",
+        }
+        if order not in orders:
+            raise UserError(f"`order` must be one of {', '.join(orders)}, was {order!r}")
+        conditions = {
+            "key = ?": key,
+            "detector = ?": detector,
+            "severity >= ?": min_severity,
+            "ts_event >= ?": start,
+            "ts_event < ?": end,
+        }
+        given = {text: value for text, value in conditions.items() if value is not None}
+        where = " AND ".join(given) or "true"
+        rows = self._rows(
+            f"SELECT {_ANOMALY} FROM anomalies WHERE {where} ORDER BY {orders[order]} LIMIT ? OFFSET ?",  # noqa: S608
+            *given.values(),
+            limit,
+            offset,
+        )
+        for row in rows:
+            row["contributions"] = orjson.loads(row["contributions"])
+        return rows
+
+    def worst(self, limit: int = 10) -> list[Document]:
+        """Return the anomalies of highest severity, the worst first, equal ones in order of time."""
+        return self.anomalies(limit=limit, order="worst")
+
+    def bars(
+        self, key: str, width: str, start: int | None = None, end: int | None = None, limit: int = 1000
+    ) -> list[Document]:
+        """Return the last ``limit`` bars that start in ``[start, end)`` ns, in order of time."""
+        rows = self._rows(
+            f"SELECT {_BAR} FROM bars WHERE key = ? AND width = ? AND ts_start >= ? AND ts_start < ? "  # noqa: S608
+            "ORDER BY ts_start DESC, dataset DESC, instrument_id DESC LIMIT ?",
+            key,
+            width,
+            -(2**63) if start is None else start,
+            2**63 - 1 if end is None else end,
+            limit,
+        )
+        for row in rows:
+            row["final"] = bool(row["final"])
+        return rows[::-1]
+
+    def series(self) -> list[Document]:
+        """Return each series of bars: key, width, dataset, instrument_id, ``ts_first``, ``ts_last`` (ns)."""
+        return self._rows(_SERIES)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of rows of each table."""
+        query = ", ".join(f"(SELECT count(*) FROM {table}) AS {table}" for table in TABLES)  # noqa: S608
+        return self._rows(f"SELECT {query}")[0]
+
+    def counters(self) -> list[Document]:
+        """Return what the flows counted: flow, source, partition, name, value."""
+        return self._rows("SELECT flow, source, partition, name, value FROM counters ORDER BY 1, 2, 3, 4")
+
+    def totals(self) -> dict[str, int]:
+        """Return the counters summed over flows and partitions, by name."""
+        rows = self._rows("SELECT name, sum(value) AS value FROM counters GROUP BY name ORDER BY name")
+        return {row["name"]: row["value"] for row in rows}
+
+    def by_detector(self) -> list[Document]:
+        """Return ``detector``, ``anomalies`` (their number), ``max_severity``, ``ts_last``; most first."""
+        return self._rows(
+            "SELECT detector, count(*) AS anomalies, max(severity) AS max_severity, max(ts_event) AS ts_last "
+            "FROM anomalies GROUP BY detector ORDER BY anomalies DESC, detector"
+        )
+
+    def span(self) -> tuple[int, int] | None:
+        """Return the first and the last event time (ns) of bars and anomalies, None without any."""
+        ends = [(row["ts_first"], row["ts_last"]) for row in self.series()]
+        found = self._rows("SELECT min(ts_start) AS first, max(ts_event) AS last FROM anomalies")[0]
+        if found["first"] is not None:
+            ends.append((found["first"], found["last"]))
+        if not ends:
+            return None
+        return min(first for first, _ in ends), max(last for _, last in ends)
+
+    def rates(self) -> Document:
+        """Return ``records``, ``ts_first``, ``ts_last`` (ns or None) and how many there are in a stretch of tape.
+
+        ``records_per_second`` and ``anomalies_per_day`` are None where nothing is stored.
+        """
+        records = self.totals().get("records", 0)
+        span = self.span()
+        anomalies = self._rows("SELECT count(*) AS number FROM anomalies")[0]["number"]
+        seconds = (span[1] - span[0]) / 1e9 if span else 0.0
+        return {
+            "records": records,
+            "ts_first": span[0] if span else None,
+            "ts_last": span[1] if span else None,
+            "records_per_second": records / seconds if seconds else None,
+            "anomalies_per_day": anomalies / seconds * 86_400 if seconds else None,
+        }
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

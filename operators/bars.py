@@ -1,0 +1,253 @@
+"""Windowed bars: exact open, high, low, close, volume and more per instrument, by array programs.
+
+Windows are half-open ``[start, end)``, aligned to the epoch, in integer ns. Everything summed is an integer,
+so no cut of the input into batches can change a bar. Coarser bars roll up from finer ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from operators.aggregate import aggregate, combine
+from operators.shards import ShardBatch
+from tapewatch.documents import BAR
+from tapewatch.records import Array, Int64s
+from tapewatch.settings import WIDTHS
+
+STATE_VERSION = 1
+_NEVER = -(2**62)
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Bars of one width, sorted by (row, start); ``final`` says which windows are over."""
+
+    bars: Array
+    final: Array
+
+
+@dataclass(frozen=True, slots=True)
+class BarBatch:
+    """A shard's records beside the bars that they completed.
+
+    Attributes
+    ----------
+    batch
+        The records; None at the end of the input.
+    rows
+        The shard's row of each of ``batch.keys``, shape ``(k,)``.
+    names
+        Key of every row of the shard so far.
+    reached
+        Each record's instrument's clock after it (latest event time so far), int64 ns, shape ``(n,)``.
+    closed
+        By width: windows that their instrument's own clock closed. They are complete and are learned from.
+    open
+        By width: windows shown early, because the partition's clock passed them or the input ended. Their
+        instrument may still complete them, so nothing is learned from them.
+    late
+        Records that came after their window was closed.
+    """
+
+    batch: ShardBatch
+    rows: Array
+    names: list[str]
+    reached: Int64s
+    closed: dict[str, Array] = field(default_factory=dict)
+    open: dict[str, Windows] = field(default_factory=dict)
+    late: Array | None = None
+    counters: dict[str, int] = field(default_factory=dict)
+
+
+class WindowedBars:
+    """The bars of one shard.
+
+    Parameters
+    ----------
+    widths
+        Names of the widths wanted, e.g. ``("1s", "1m")``.
+    lateness_ns
+        How long a window waits for late records of its instrument.
+    resume
+        A `snapshot` to go on from.
+
+    Examples
+    --------
+    >>> WindowedBars(("1m", "1s"), 0).widths
+    ('1s', '1m')
+    """
+
+    def __init__(self, widths: tuple[str, ...], lateness_ns: int, resume: dict[str, Any] | None = None) -> None:
+        self.widths = tuple(width for width in WIDTHS if width in widths)
+        self._widths_ns = [WIDTHS[width] for width in self.widths]
+        self._lateness = lateness_ns
+        self._names: list[str] = []
+        self._rows: dict[str, int] = {}
+        self._clocks: Int64s = np.zeros(0, np.int64)
+        self._open: list[Array] = [np.empty(0, BAR) for _ in self.widths]
+        #: By width and row: start and number of records of the open window last shown early.
+        self._shown: Int64s = np.zeros((len(self.widths), 0, 2), np.int64)
+        self._clock = 0
+        self._counters: dict[str, int] = {}
+        self._last: ShardBatch | None = None
+        if resume is not None:
+            self._resume(resume)
+
+    def _resume(self, saved: dict[str, Any]) -> None:
+        self._names, self._clocks, self._clock = list(saved["names"]), saved["clocks"].copy(), saved["clock"]
+        self._rows = {name: row for row, name in enumerate(self._names)}
+        self._counters, self._last = dict(saved["counters"]), saved["last"]
+        self._open = [saved["open"][width].copy() if width in saved["open"] else np.empty(0, BAR) for width in self.widths]
+        self._shown = np.full((len(self.widths), len(self._names), 2), _NEVER, np.int64)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what is needed to go on; nothing in it changes later."""
+        return {
+            "version": STATE_VERSION,
+            "names": tuple(self._names),
+            "clocks": self._clocks.copy(),
+            "clock": self._clock,
+            "open": {width: bars.copy() for width, bars in zip(self.widths, self._open, strict=True)},
+            "counters": dict(self._counters),
+            "last": self._last,
+        }
+
+    def on_batch(self, batch: ShardBatch) -> BarBatch:
+        """Add a batch; return it with the windows that it closed and those that idle instruments left behind."""
+        rows = self._locate(batch.keys)
+        if self._last is None or batch.keys:
+            self._last = _without_records(batch)
+        self._clock = max(self._clock, batch.clock)
+        records, times = batch.records, batch.times
+        row_of = np.repeat(rows, np.diff(batch.starts))
+        reached, late = times, None
+        fresh = np.empty(0, BAR)
+        if len(times):
+            reached, before, ordered = self._clocks_along(rows, batch.starts, times)
+            base = max(self._widths_ns[0], 1)
+            start = times - times % base
+            if not ordered:
+                is_late = start + (base + self._lateness) <= before
+                if is_late.any():
+                    late = records[is_late]
+                    self._count("late_records", len(late))
+                    keep = ~is_late
+                    records, row_of, start = records[keep], row_of[keep], start[keep]
+                order = np.lexsort((start, row_of))
+                records, row_of, start = records[order], row_of[order], start[order]
+            if len(start):
+                fresh = aggregate(records, row_of, start)
+            self._count_unmapped(batch)
+        closed = self._close(fresh)
+        shown = self._overtaken(batch.width_ns)
+        return BarBatch(batch, rows, self._names, reached, closed, shown, late, dict(self._counters))
+
+    def on_eof(self) -> BarBatch | None:
+        """Return every open window, marked as unfinished unless the partition's clock has passed it."""
+        if self._last is None:
+            return None
+        shown = {}
+        for level, bars in enumerate(self._virtual()):
+            over = self._ends(level, bars) <= self._clock
+            shown[self.widths[level]] = Windows(bars, over)
+        nothing = np.zeros(0, np.int64)
+        return BarBatch(self._last, nothing, self._names, nothing, {}, shown, None, dict(self._counters))
+
+    def _locate(self, keys: list[str]) -> Array:
+        rows = np.array([self._rows.setdefault(key, len(self._rows)) for key in keys], np.int32)
+        missing = len(self._rows) - len(self._names)
+        if missing:
+            self._names.extend(list(self._rows)[-missing:])
+            self._clocks = np.concatenate([self._clocks, np.full(missing, _NEVER, np.int64)])
+            never = np.full((len(self.widths), missing, 2), _NEVER, np.int64)
+            self._shown = np.concatenate([self._shown, never], axis=1)
+        return rows
+
+    def _clocks_along(self, rows: Array, starts: Int64s, times: Int64s) -> tuple[Int64s, Int64s, bool]:
+        """Return each instrument's clock after and before each record, and whether time only moved forwards."""
+        first = starts[:-1]
+        forwards = times[1:] >= times[:-1]
+        forwards[first[1:] - 1] = True
+        if forwards.all() and (times[first] >= self._clocks[rows]).all():
+            self._clocks[rows] = times[starts[1:] - 1]
+            return times, times, True
+        reached, before = np.empty_like(times), np.empty_like(times)
+        for row, begin, end in zip(rows, first, starts[1:], strict=True):
+            along = np.maximum(np.maximum.accumulate(times[begin:end]), self._clocks[row])
+            reached[begin:end] = along
+            before[begin] = self._clocks[row]
+            before[begin + 1 : end] = along[:-1]
+            self._clocks[row] = along[-1]
+        return reached, before, False
+
+    def _ends(self, level: int, bars: Array) -> Int64s:
+        """Return when each window can be closed."""
+        return bars["ts_start"] + (self._widths_ns[level] + self._lateness)  # type: ignore[no-any-return]
+
+    def _close(self, fresh: Array) -> dict[str, Array]:
+        closed: dict[str, Array] = {}
+        for level, width in enumerate(self.widths):
+            if len(fresh):
+                bars = combine(np.concatenate([self._open[level], fresh]))
+                done = self._ends(level, bars) <= self._clocks[bars["row"]]
+                closed[width], self._open[level] = bars[done], bars[~done]
+            elif len(bars := self._open[level]) and level:
+                # A coarser window can end without a finer one that ends with it.
+                done = self._ends(level, bars) <= self._clocks[bars["row"]]
+                if done.any():
+                    closed[width], self._open[level] = bars[done], bars[~done]
+            above = closed.get(width)
+            fresh = self._rolled(above, level + 1) if above is not None and level + 1 < len(self.widths) else _NONE
+        return closed
+
+    def _rolled(self, bars: Array, level: int) -> Array:
+        """Return bars with the starts of the windows of a coarser level."""
+        rolled = bars.copy()
+        rolled["ts_start"] -= rolled["ts_start"] % self._widths_ns[level]
+        return rolled
+
+    def _virtual(self) -> list[Array]:
+        """Return the open windows of every width as if nothing more came: each with its finer parts."""
+        views: list[Array] = []
+        for level, bars in enumerate(self._open):
+            whole = bars if not level else combine(np.concatenate([bars, self._rolled(views[-1], level)]))
+            views.append(whole)
+        return views
+
+    def _overtaken(self, width_ns: int) -> dict[str, Windows]:
+        """Return open windows that the partition's clock has passed and that were not shown as they are."""
+        finest = self._open[0] if self._open else _NONE
+        if not len(finest) or int(self._ends(0, finest).min()) > self._clock:
+            return {}
+        shown = {}
+        for level, bars in enumerate(self._virtual()):
+            known = self._shown[level][bars["row"]]
+            same = (known[:, 0] == bars["ts_start"]) & (known[:, 1] == bars["trades"])
+            passed = bars[(self._ends(level, bars) <= self._clock) & ~same]
+            if len(passed):
+                self._shown[level, passed["row"], 0] = passed["ts_start"]
+                self._shown[level, passed["row"], 1] = passed["trades"]
+                shown[self.widths[level]] = Windows(passed, np.ones(len(passed), bool))
+        return shown
+
+    def _count(self, name: str, number: int) -> None:
+        self._counters[name] = self._counters.get(name, 0) + number
+
+    def _count_unmapped(self, batch: ShardBatch) -> None:
+        for i, key in enumerate(batch.keys):
+            if key.isdigit():
+                self._count("unmapped_records", int(batch.starts[i + 1] - batch.starts[i]))
+
+
+_NONE = np.empty(0, BAR)
+
+
+def _without_records(batch: ShardBatch) -> ShardBatch:
+    """Return what a shard must remember of its source to speak of it at the end of the input."""
+    return ShardBatch(
+        batch.partition, batch.shard, 0, batch.kind, batch.dataset, batch.width_ns, batch.clock, "",
+        [], np.zeros(1, np.int64), batch.records[:0].copy(), np.zeros(0, np.int64), {},
+    )  # fmt: skip

@@ -1,0 +1,148 @@
+"""The one interface of detectors: a frozen description that builds its logic from a resume state.
+
+The logic is given the records or bars of one shard, scores **before** it learns, and returns arrays. It knows
+no Bytewax and no calibration: turning scores into severities and alarms is the same for every detector.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from operators.calibrate import Scale
+from tapewatch.records import Array, Floats, Int64s
+from tapewatch.settings import Width
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Records or bars of a shard, those of one instrument side by side and in their order.
+
+    Attributes
+    ----------
+    rows
+        Row of each instrument in the shard, shape ``(k,)``.
+    starts
+        Items of ``rows[i]`` are ``starts[i]:starts[i + 1]``; int64, shape ``(k + 1,)``.
+    items
+        ``TRADE`` records or ``BAR`` bars, shape ``(n,)``.
+    times
+        What decides the UTC day an item belongs to, int64 ns, shape ``(n,)``.
+    """
+
+    rows: Array
+    starts: Int64s
+    items: Array
+    times: Int64s
+    names: Sequence[str]
+
+    @property
+    def row_of(self) -> Array:
+        """Row of each item, shape ``(n,)``."""
+        return np.repeat(self.rows, np.diff(self.starts))
+
+
+def segments_of_bars(bars: Array, names: Sequence[str]) -> Segments:
+    """Return bars sorted by (row, start) as segments."""
+    row = bars["row"]
+    first = np.concatenate([[0], np.flatnonzero(row[1:] != row[:-1]) + 1]) if len(bars) else np.zeros(0, np.int64)
+    starts = np.concatenate([first, [len(bars)]]).astype(np.int64)
+    return Segments(row[first], starts, bars, np.ascontiguousarray(bars["ts_start"]), names)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a detector says of each item; every array has shape ``(n,)``.
+
+    Attributes
+    ----------
+    score
+        On the detector's own scale, higher is stranger; NaN while the detector warms up.
+    forced
+        Items that are anomalies whatever their score (an absolute limit), or None.
+    details
+        Whatever `Logic.explain` needs, array by name.
+    """
+
+    score: Floats
+    forced: Array | None
+    details: dict[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why one item is an anomaly; ``contributions`` are signed shares of the score that sum to 1."""
+
+    observed: float
+    expected: float
+    contributions: dict[str, float]
+    reason: str
+
+
+class Logic(Protocol):
+    """A detector at work on one shard."""
+
+    def score(self, segments: Segments, *, learn: bool = True) -> Scores:
+        """Score the items in their order, each before it is learned.
+
+        With ``learn=False`` (at most one item per row: an unfinished window) nothing is changed.
+        """
+
+    def explain(self, item: np.void, key: str, scores: Scores, index: int, threshold: float) -> Explanation:
+        """Say in words and numbers why an item is an anomaly."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state to resume from; nothing in it changes later."""
+
+
+class Detector(BaseModel):
+    """What every detector's section of the settings has, and what the flow asks of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: ClassVar[str]
+    reads: ClassVar[Literal["bars", "records"]]
+    #: How its scores spread; see `operators.calibrate`.
+    scale: ClassVar[Scale]
+
+    enabled: bool = True
+
+    @property
+    def bar_width(self) -> Width | None:
+        """Width of the bars it reads, None if it reads records."""
+        return None
+
+    @property
+    def gap_ns(self) -> int:
+        """Alarms of one instrument no further apart than this are one episode."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def build(self, resume: dict[str, Any] | None) -> Logic:
+        """Make the logic, new or from a `Logic.snapshot`."""
+
+
+def grown(array: Array, rows: int, fill: float = 0) -> Array:
+    """Return the array with room for ``rows`` rows, new ones filled; at least doubled, so growth is cheap.
+
+    >>> grown(np.ones((1, 2)), 3).shape[0] >= 3
+    True
+    """
+    if len(array) >= rows:
+        return array
+    more = np.full((max(rows, 2 * len(array)) - len(array), *array.shape[1:]), fill, array.dtype)
+    return np.concatenate([array, more])
+
+
+def amount(value: float) -> str:
+    """Return a number as people read it.
+
+    >>> amount(12345.6), amount(3.14159)
+    ('12,346', '3.14')
+    """
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"

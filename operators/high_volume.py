@@ -1,0 +1,178 @@
+"""``high_volume``: a window's volume against the instrument's own baseline.
+
+The baseline is the median of the logarithm of the volume over the last windows, relative to a profile of
+the time of day (five-minute slots of the UTC day, learned from whole days before). The score is the distance
+from it in robust standard deviations (the median absolute deviation of the same windows, shrunk towards a
+prior; Rousseeuw and Croux, 1993), so that a quiet pre-market and a busy close are measured alike. Windows
+without trades do not exist; the baseline is that of windows with trades.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import BeforeValidator, Field
+
+from operators.calibrate import Scale
+from operators.detector import Detector, Explanation, Logic, Scores, Segments, amount, grown
+from tapewatch.records import DAY, MINUTE, Array, Floats
+from tapewatch.settings import WIDTHS, Width, from_json
+
+_SLOT = 5 * MINUTE
+_SLOTS = DAY // _SLOT
+#: Windows a slot's own level must have before it outweighs the day's.
+_SLOT_PRIOR = 2.0
+_MAD_TO_SIGMA = 1.4826
+_PRIOR_SIGMA, _PRIOR_WINDOWS = 0.55, 10
+
+
+class HighVolume(Detector):
+    """Windows with far more volume than the instrument has at this time."""
+
+    name: ClassVar[str] = "high_volume"
+    reads: ClassVar[Literal["bars", "records"]] = "bars"
+    scale: ClassVar[Scale] = Scale(lowest=-4, octaves=12, shape=0.1, spread=0.35, prior_peaks=25, warm_up=60)
+
+    width: Width = "1m"
+    limits: Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(from_json)] = {}
+    baseline_windows: int = Field(30, ge=5, le=500)
+
+    @property
+    def bar_width(self) -> Width:
+        """Width of the windows."""
+        return self.width
+
+    @property
+    def gap_ns(self) -> int:
+        """Windows up to five widths apart are one episode."""
+        return 5 * WIDTHS[self.width]
+
+    def build(self, resume: dict[str, Any] | None) -> Logic:
+        """Return the logic."""
+        return _HighVolumeLogic(self, resume)
+
+
+class _HighVolumeLogic:
+    """Arrays of one row per instrument: the last windows, the profile, and today's sums for it."""
+
+    def __init__(self, settings: HighVolume, resume: dict[str, Any] | None) -> None:
+        self._limits = settings.limits
+        self._width = WIDTHS[settings.width]
+        self._length = settings.baseline_windows
+        self._least = max(5, settings.baseline_windows // 3)
+        #: Of each of the last windows: log volume, log trades, slot; NaN where there was none yet.
+        self._past = np.full((0, self._length, 3), np.nan)
+        self._profile = np.zeros((0, _SLOTS), np.float32)
+        self._today = np.zeros((0, _SLOTS, 2), np.float32)
+        self._day = np.zeros(0, np.int64)
+        if resume is not None:
+            self._past, self._profile, self._today, self._day = (
+                resume[name].copy() for name in ("past", "profile", "today", "day")
+            )
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            "past": self._past.copy(), "profile": self._profile.copy(),
+            "today": self._today.copy(), "day": self._day.copy(),
+        }  # fmt: skip
+
+    def score(self, segments: Segments, *, learn: bool = True) -> Scores:
+        bars, rows, starts = segments.items, segments.rows, segments.starts
+        count = int(rows.max(initial=-1)) + 1
+        self._past, self._profile = grown(self._past, count, np.nan), grown(self._profile, count)
+        self._today, self._day = grown(self._today, count), grown(self._day, count, -1)
+        features = np.empty((len(bars), 3))
+        features[:, 0] = np.log(np.maximum(bars["volume"], 1).astype(np.float64))
+        features[:, 1] = np.log(np.maximum(bars["trades"], 1).astype(np.float64))
+        features[:, 2] = bars["ts_start"] % DAY // _SLOT
+        score, expected = np.full(len(bars), np.nan), np.full(len(bars), np.nan)
+        from_trades = np.zeros(len(bars))
+        days = bars["ts_start"] // DAY
+        at, end = starts[:-1].copy(), starts[1:]
+        while len(left := np.flatnonzero(at < end)):
+            row, begin = rows[left], at[left]
+            if learn:
+                self._turn(row, days[begin])
+            until = end[left].copy()
+            for i, (first, last) in enumerate(zip(begin, until, strict=True)):
+                if days[last - 1] != days[first]:
+                    until[i] = first + int((days[first:last] != days[first]).argmax())
+            self._stretch(row, begin, until, features, (score, expected, from_trades), learn=learn)
+            at[left] = until
+        forced = None
+        if self._limits:
+            limit = np.array([self._limits.get(name, self._limits.get("*", np.inf)) for name in segments.names])
+            forced = bars["volume"] > limit[segments.row_of]
+        return Scores(score, forced, {"expected": expected, "from_trades": from_trades})
+
+    def _stretch(
+        self, row: Array, begin: Array, until: Array, features: Floats, out: tuple[Floats, Floats, Floats], *, learn: bool
+    ) -> None:
+        """Score windows of one day per row, and learn them: every one sees only the windows before it."""
+        score, expected, from_trades = out
+        length, span = until - begin, self._length
+        # Each row's past and its new windows side by side, so that a window's past is a slice.
+        offset = np.concatenate([[0], np.cumsum(length + span)[:-1]])
+        joined = np.empty((int((length + span).sum()), 3))
+        joined[(offset[:, None] + np.arange(span)).ravel()] = self._past[row].reshape(-1, 3)
+        fresh = np.repeat(offset + span - np.concatenate([[0], np.cumsum(length)[:-1]]), length) + np.arange(int(length.sum()))
+        place = np.repeat(begin - np.concatenate([[0], np.cumsum(length)[:-1]]), length) + np.arange(int(length.sum()))
+        new = features[place]
+        joined[fresh] = new
+        owner = np.repeat(row, length + span)
+        slot = np.nan_to_num(joined[:, 2]).astype(np.int64)
+        level = joined[:, 0] - self._profile[owner, slot]
+        windows = fresh[:, None] + np.arange(-span, 0)
+        past = level[windows]
+        full = not np.isnan(past).any()
+        middle = np.median if full else np.nanmedian
+        known = np.full(len(fresh), span) if full else (~np.isnan(past)).sum(axis=1)
+        ready = known >= self._least
+        past = past[ready]
+        if ready.any():
+            centre = middle(past, axis=1)
+            mad = _MAD_TO_SIGMA * middle(np.abs(past - centre[:, None]), axis=1)
+            weight = known[ready]
+            sigma = np.sqrt((weight * mad**2 + _PRIOR_WINDOWS * _PRIOR_SIGMA**2) / (weight + _PRIOR_WINDOWS))
+            distance = level[fresh][ready] - centre
+            score[place[ready]] = distance / sigma
+            expected[place[ready]] = np.exp(new[ready, 0] - distance)
+            trades = joined[:, 1][windows[ready]]
+            from_trades[place[ready]] = new[ready, 1] - middle(trades, axis=1)
+        if learn:
+            last = offset + length
+            self._past[row] = joined[last[:, None] + np.arange(span)]
+            np.add.at(self._today, (np.repeat(row, length), new[:, 2].astype(np.int64)), np.stack([new[:, 0], np.ones(len(new))], axis=1).astype(np.float32))
+
+    def _turn(self, row: Array, today: Array) -> None:
+        """On an instrument's new day, take the day before into its profile."""
+        turned = today > self._day[row]
+        for r in row[turned & (self._day[row] >= 0)]:
+            sums, counts = self._today[r, :, 0].astype(np.float64), self._today[r, :, 1].astype(np.float64)
+            seen = counts > 0
+            if seen.sum() >= 6:
+                level = float(sums.sum() / counts.sum())
+                slots = np.where(seen, (sums + _SLOT_PRIOR * level) / (counts + _SLOT_PRIOR), level)
+                had = self._profile[r].any()
+                old = self._profile[r].astype(np.float64)
+                self._profile[r] = np.where(seen, 0.6 * old + 0.4 * slots, old) if had else slots
+            self._today[r] = 0
+        self._day[row[turned]] = today[turned]
+
+    def explain(self, item: np.void, key: str, scores: Scores, index: int, threshold: float) -> Explanation:
+        volume, expected = int(item["volume"]), float(scores.details["expected"][index])
+        limit = self._limits.get(key, self._limits.get("*"))
+        if np.isnan(expected):
+            reason = f"Volume {amount(volume)} {key}, over the limit of {amount(limit or 0)}"
+            return Explanation(float(volume), float(limit or 0), {"volume": 1.0}, reason)
+        total = float(np.log(max(volume, 1)) - np.log(expected))
+        reason = f"Volume {amount(volume)} {key}, {volume / expected:.3g} times the {amount(expected)} expected at this time"
+        contributions = {"volume": 1.0}
+        if item["detailed"] and total > 0:
+            trades = float(scores.details["from_trades"][index]) / total
+            contributions = {"trades": trades, "average_size": 1.0 - trades}
+            reason += ", mostly by more trades" if trades >= 0.5 else ", mostly by larger trades"
+        if limit is not None and volume > limit:
+            reason += f", and over the limit of {amount(limit)}"
+        return Explanation(float(volume), expected, contributions, reason)

@@ -1,0 +1,53 @@
+"""How a run ends: gracefully on a signal, or with one line and exit status 2 for a person's mistake.
+
+An exception that leaves a Bytewax source prints a page of traceback and exits with 1, and a signal kills the
+process where it stands. So signals only raise a flag; sources see it, end their input, and the flow
+finishes the batch, takes its snapshots and flushes. A mistake found on the way is remembered and told last.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+_stop = threading.Event()
+_lines: list[str] = []
+
+
+def stopping() -> bool:
+    """Return whether the run is to end as soon as the current batch is done."""
+    return _stop.is_set()
+
+
+def install() -> None:
+    """Make SIGTERM and SIGINT end the input instead of the process; a second one ends the process."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if _stop.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        _stop.set()
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, on_signal)
+
+
+def fail(line: str) -> None:
+    """End the run with this line on stderr and exit status 2, once all that came before is written."""
+    if not _lines:
+        atexit.register(_exit)
+    _lines.append(line)
+    _stop.set()
+
+
+def _exit() -> None:
+    sys.stdout.flush()
+    for line in _lines:
+        sys.stderr.write(f"tapewatch: {line}\n")
+    sys.stderr.flush()
+    os._exit(2)
