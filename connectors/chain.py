@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from connectors.csv_records import CsvRecords
 from connectors.dbn_records import DbnRecords
-from connectors.json_records import JsonRecords
 from connectors.validity import valid
 from tapewatch.errors import DamagedError, UserError
 from tapewatch.log import log
@@ -116,7 +114,14 @@ def open_records(path: Path, block_records: int) -> Records:
     name = path.name.removesuffix(".zst")
     if name.endswith(".dbn"):
         return DbnRecords(path, block_records)
-    return CsvRecords(path) if name.endswith(".csv") else JsonRecords(path)
+    # Imported where they are needed: most runs read DBN, and should start sooner.
+    if name.endswith(".csv"):
+        from connectors.csv_records import CsvRecords
+
+        return CsvRecords(path)
+    from connectors.json_records import JsonRecords
+
+    return JsonRecords(path)
 
 
 def plan(paths: Sequence[Path], *, skip_damaged: bool) -> list[Chain]:

@@ -1,0 +1,1 @@
+"""Dataflows, each read from top to bottom like a diagram. Importing one makes signals end it gracefully."""

@@ -91,6 +91,8 @@ class WindowedBars:
         #: By width and row: start and number of records of the open window last shown early.
         self._shown: Int64s = np.zeros((len(self.widths), 0, 2), np.int64)
         self._clock = 0
+        #: Level of the finest width the tape can tell: bars that come in make no finer ones.
+        self._finest = 0
         self._counters: dict[str, int] = {}
         self._last: ShardBatch | None = None
         if resume is not None:
@@ -100,6 +102,8 @@ class WindowedBars:
         self._names, self._clocks, self._clock = list(saved["names"]), saved["clocks"].copy(), saved["clock"]
         self._rows = {name: row for row, name in enumerate(self._names)}
         self._counters, self._last = dict(saved["counters"]), saved["last"]
+        if self._last is not None:
+            self._finest = sum(width < self._last.width_ns for width in self._widths_ns)
         self._open = [saved["open"][width].copy() if width in saved["open"] else np.empty(0, BAR) for width in self.widths]
         self._shown = np.full((len(self.widths), len(self._names), 2), _NEVER, np.int64)
 
@@ -125,9 +129,10 @@ class WindowedBars:
         row_of = np.repeat(rows, np.diff(batch.starts))
         reached, late = times, None
         fresh = np.empty(0, BAR)
+        self._finest = sum(width < batch.width_ns for width in self._widths_ns)
         if len(times):
             reached, before, ordered = self._clocks_along(rows, batch.starts, times)
-            base = max(self._widths_ns[0], 1)
+            base = self._widths_ns[self._finest] if self._finest < len(self.widths) else 1
             start = times - times % base
             if not ordered:
                 is_late = start + (base + self._lateness) <= before
@@ -138,11 +143,11 @@ class WindowedBars:
                     records, row_of, start = records[keep], row_of[keep], start[keep]
                 order = np.lexsort((start, row_of))
                 records, row_of, start = records[order], row_of[order], start[order]
-            if len(start):
+            if len(start) and self._finest < len(self.widths):
                 fresh = aggregate(records, row_of, start)
             self._count_unmapped(batch)
         closed = self._close(fresh)
-        shown = self._overtaken(batch.width_ns)
+        shown = self._overtaken()
         return BarBatch(batch, rows, self._names, reached, closed, shown, late, dict(self._counters))
 
     def on_eof(self) -> BarBatch | None:
@@ -190,11 +195,13 @@ class WindowedBars:
     def _close(self, fresh: Array) -> dict[str, Array]:
         closed: dict[str, Array] = {}
         for level, width in enumerate(self.widths):
+            if level < self._finest:
+                continue
             if len(fresh):
                 bars = combine(np.concatenate([self._open[level], fresh]))
                 done = self._ends(level, bars) <= self._clocks[bars["row"]]
                 closed[width], self._open[level] = bars[done], bars[~done]
-            elif len(bars := self._open[level]) and level:
+            elif level > self._finest and len(bars := self._open[level]):
                 # A coarser window can end without a finer one that ends with it.
                 done = self._ends(level, bars) <= self._clocks[bars["row"]]
                 if done.any():
@@ -213,14 +220,16 @@ class WindowedBars:
         """Return the open windows of every width as if nothing more came: each with its finer parts."""
         views: list[Array] = []
         for level, bars in enumerate(self._open):
-            whole = bars if not level else combine(np.concatenate([bars, self._rolled(views[-1], level)]))
+            whole = bars if level <= self._finest else combine(np.concatenate([bars, self._rolled(views[-1], level)]))
             views.append(whole)
         return views
 
-    def _overtaken(self, width_ns: int) -> dict[str, Windows]:
+    def _overtaken(self) -> dict[str, Windows]:
         """Return open windows that the partition's clock has passed and that were not shown as they are."""
-        finest = self._open[0] if self._open else _NONE
-        if not len(finest) or int(self._ends(0, finest).min()) > self._clock:
+        first = self._finest
+        if first >= len(self.widths) or not len(self._open[first]):
+            return {}
+        if int(self._ends(first, self._open[first]).min()) > self._clock:
             return {}
         shown = {}
         for level, bars in enumerate(self._virtual()):

@@ -288,8 +288,9 @@ class Calibration:
         safe = np.where(flat, 1.0, shape)
         depth = np.where(flat, excess, np.log1p(safe * excess) / safe)
         bins = self._scale.bin_of(scores)
-        above = np.array([self._counts[r, b:].sum(dtype=np.int64) for r, b in zip(rows, bins, strict=True)])
-        totals = np.array([self._counts[r].sum(dtype=np.int64) for r in rows])
+        distinct, which = np.unique(rows, return_inverse=True)
+        sums = np.cumsum(self._counts[distinct][:, ::-1], axis=1, dtype=np.int64)[:, ::-1]
+        above, totals = sums[which, bins], sums[which, 0]
         body = np.log(np.maximum(totals, 1) / np.maximum(above, 1))
         log_rarity = np.where(scores > u, np.log(1 / np.where(fitted, share, 1.0)) + depth, body)
         log_day = np.log(np.maximum(per_day, 2.0))

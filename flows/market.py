@@ -1,0 +1,91 @@
+"""The market flow: a tape in, bars and explained anomalies out.
+
+``python -m bytewax.run flows.market:flow``
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bytewax.dataflow import Dataflow
+
+from connectors.files import FilesSource
+from connectors.sqlite_sink import SqliteSink
+from operators.dataflow import judge, shard, source, store, windowed_bars
+from operators.detectors import detectors
+from operators.judge import JudgeSettings
+from tapewatch import stopping
+from tapewatch.credit import acknowledge
+from tapewatch.documents import Results
+from tapewatch.errors import UserError
+from tapewatch.log import log
+from tapewatch.progress import count_anomalies
+from tapewatch.settings import WIDTHS, Settings, load
+
+
+def market(settings: Settings) -> Dataflow:
+    """Return the market flow as the settings describe it."""
+    judging = JudgeSettings(
+        detectors=detectors(settings.detectors),
+        budget=settings.alerts.per_key_per_day,
+        lateness_ns=settings.windows.lateness_ns,
+        stored=tuple(settings.sinks.bars),
+        keep_scores=settings.sinks.scores,
+        flow="market",
+        source=settings.source.name,
+    )
+    sinks = _sinks(settings)
+    files = FilesSource(settings.source, slots=settings.shards * len(sinks))
+    _warn_of_unseen_widths(files, judging)
+
+    flow = Dataflow("market")
+    tape = source("tape", flow, files)
+    shards = shard("shards", tape, settings.shards)
+    bars = windowed_bars("bars", shards, judging.widths, judging.lateness_ns)
+    judged = judge("judge", bars, judging)
+    store("results", judged, sinks)
+    return flow
+
+
+def _sinks(settings: Settings) -> dict[str, Any]:
+    """Return the sinks of the settings; each acknowledges in slots of its own."""
+    sinks: dict[str, Any] = {}
+    for number, kind in enumerate(dict.fromkeys(settings.sinks.kinds)):
+        done = partial(_acknowledge, number * settings.shards)
+        if kind == "sqlite":
+            path = Path(settings.sinks.sqlite.path)
+            sinks[kind] = SqliteSink(path, done, count_anomalies, settings.source.name)
+        else:
+            from connectors.stdout import StdoutSink  # not needed for the default, which starts sooner without
+
+            sinks[kind] = StdoutSink(done)
+    if not sinks:
+        raise UserError("`sinks.kinds` is empty; name at least one of sqlite, stdout")
+    return sinks
+
+
+def _acknowledge(first_slot: int, results: Results) -> None:
+    acknowledge(results.credit, first_slot + results.shard, results.seq)
+
+
+def _warn_of_unseen_widths(files: FilesSource, judging: JudgeSettings) -> None:
+    for chain in files.chains:
+        unseen = [width for width in judging.widths if WIDTHS[width] < chain.width_ns]
+        if unseen:
+            log.warning("%s holds coarser bars than %s; there will be none of those", chain.name, ", ".join(unseen))
+
+
+def build() -> Dataflow:
+    """Return the flow of the settings as they are now, or end with one line and status 2."""
+    stopping.install()
+    try:
+        return market(load())
+    except UserError as error:
+        sys.stderr.write(f"tapewatch: {error}\n")
+        raise SystemExit(2) from None
+
+
+flow = build()

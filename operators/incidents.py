@@ -1,0 +1,132 @@
+"""Episodes and incidents: one anomaly for what lasts, one incident for what happens together.
+
+Alarms of one detector that follow each other closely are one anomaly that grows; anomalies of one instrument
+that touch in time, of whatever detectors, share an incident.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from tapewatch.documents import Anomaly
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One alarm of one detector for one item, told as an anomaly of its own.
+
+    ``known`` is the event time at which it could be told: the instrument's clock at a record, the end of a
+    window (and its lateness).
+    """
+
+    row: int
+    known: int
+    order: int
+    anomaly: Anomaly
+    gap_ns: int
+    width_ns: int
+
+
+@dataclass(slots=True)
+class _Incident:
+    start: int
+    end: int
+    members: dict[str, Anomaly] = field(default_factory=dict)
+
+
+class Incidents:
+    """What is going on with the instruments of one shard.
+
+    Parameters
+    ----------
+    horizon_ns
+        How long an incident is remembered after its end: the widest window, so that a coarse bar still finds it.
+    """
+
+    def __init__(self, horizon_ns: int) -> None:
+        self._horizon = horizon_ns
+        #: The latest anomaly by (detector, row), and the reason of its worst window.
+        self._latest: dict[tuple[str, int], tuple[Anomaly, str]] = {}
+        self._incidents: dict[int, list[_Incident]] = {}
+
+    def copy(self) -> Incidents:
+        """Return a copy that does not change with this one."""
+        other = Incidents(self._horizon)
+        other._latest = dict(self._latest)
+        other._incidents = {
+            row: [_Incident(i.start, i.end, dict(i.members)) for i in around]
+            for row, around in self._incidents.items()
+            if around
+        }
+        return other
+
+    def add(self, alarm: Alarm) -> list[Anomaly]:
+        """Take an alarm in; return the anomalies that are new or changed by it."""
+        told, reason = self._grown(alarm)
+        self._latest[alarm.anomaly.detector, alarm.row] = (told, reason)
+        return self._place(alarm, told)
+
+    def look(self, alarm: Alarm) -> Anomaly:
+        """Return what `add` would tell of the alarm, and keep nothing of it."""
+        told, _ = self._grown(alarm)
+        for incident in self._incidents.get(alarm.row, ()):
+            if incident.start <= told.ts_end and told.ts_start <= incident.end:
+                return replace(told, incident=next(iter(incident.members)))
+        return told
+
+    def latest(self, detector: str, row: int) -> Anomaly | None:
+        """Return the newest anomaly of a detector for an instrument as it stands."""
+        found = self._latest.get((detector, row))
+        return None if found is None else found[0]
+
+    def _grown(self, alarm: Alarm) -> tuple[Anomaly, str]:
+        new = alarm.anomaly
+        known = self._latest.get((new.detector, alarm.row))
+        if known is None or new.ts_start > known[0].ts_end + alarm.gap_ns:
+            return replace(new, incident=new.id), new.reason
+        old, reason = known
+        end = max(old.ts_end, new.ts_end)
+        spans = (end - old.ts_start) // alarm.width_ns if alarm.width_ns else old.revision + 1
+        worst = new if new.severity > old.severity else old
+        reason = new.reason if worst is new else reason
+        unit = "windows" if alarm.width_ns else "trades"
+        grown = replace(
+            worst,
+            id=old.id,
+            incident=old.incident,
+            revision=spans,
+            instrument_id=old.instrument_id,
+            ts_event=old.ts_event,
+            ts_start=old.ts_start,
+            ts_end=end,
+            reason=f"{reason} (the worst of {spans} {unit})" if spans > 1 else reason,
+        )
+        return grown, reason
+
+    def _place(self, alarm: Alarm, told: Anomaly) -> list[Anomaly]:
+        """Put an anomaly into its incident; where it joins several, they become the earliest of them."""
+        around = self._incidents.setdefault(alarm.row, [])
+        around[:] = [i for i in around if i.end + self._horizon >= min(alarm.known, told.ts_start)]
+        touched = [i for i in around if i.start <= told.ts_end and told.ts_start <= i.end]
+        if not touched:
+            told = replace(told, incident=told.id)
+            around.append(_Incident(told.ts_start, told.ts_end, {told.id: told}))
+            self._latest[told.detector, alarm.row] = (told, self._latest[told.detector, alarm.row][1])
+            return [told]
+        first, *others = touched
+        name = next(iter(first.members.values())).incident
+        told = replace(told, incident=name)
+        changed = {told.id: told}
+        for other in others:
+            around.remove(other)
+            for member in other.members.values():
+                if member.id != told.id:
+                    changed[member.id] = replace(member, incident=name)
+            first.start, first.end = min(first.start, other.start), max(first.end, other.end)
+        first.start, first.end = min(first.start, told.ts_start), max(first.end, told.ts_end)
+        first.members.update(changed)
+        for anomaly in changed.values():
+            latest = self._latest.get((anomaly.detector, alarm.row))
+            if latest is not None and latest[0].id == anomaly.id:
+                self._latest[anomaly.detector, alarm.row] = (anomaly, latest[1])
+        return list(changed.values())
