@@ -30,6 +30,13 @@ _KEPT = 13
 _COMMONEST_ALARM = 0.01
 _SESSION = 390 * MINUTE
 _LARGEST_SHAPE = 0.7
+#: Peaks are this many times the square root of the observations.
+_PEAKS = 1.25
+#: How much further away few peaks keep the threshold.
+_CAUTION = 0.1
+#: Spending up to this many times the budget is taken for chance, or for real events.
+_TOLERATED = 3.0
+_LARGEST_PRESSURE = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,9 @@ class Scale:
         How many peaks the prior counts for.
     warm_up
         Observations of an instrument before its first alarm.
+    usual_threshold, prior_observations
+        For scores that are alike for all instruments (standard deviations): the threshold at one alarm a day
+        of 390 windows, and how many observations it counts for; 0 for scores on a scale of the instrument's own.
     """
 
     lowest: int
@@ -54,6 +64,8 @@ class Scale:
     spread: float
     prior_peaks: float
     warm_up: int
+    usual_threshold: float = 0.0
+    prior_observations: float = 0.0
 
     @property
     def bins(self) -> int:
@@ -99,10 +111,11 @@ class Calibration:
         self._centres = (self._edges[1:] + self._edges[:-1]) / 2
         self._rows = 0
         self._counts = np.zeros((0, scale.bins), np.int32)
-        #: seen in all, next fit at, day, first time of the day, seen on the day
-        self._integers = np.zeros((0, 5), np.int64)
-        #: observations on its days so far, u, scale, shape, share of peaks, threshold, observations a day
-        self._fits = np.zeros((0, 7))
+        #: seen in all, next fit at, day, first time of the day, seen on the day, minutes with alarms on the day
+        self._integers = np.zeros((0, 6), np.int64)
+        #: observations on its days so far, u, scale, shape, share of peaks, threshold, observations a day,
+        #: alarms on its days so far as a multiple of the budget
+        self._fits = np.zeros((0, 8))
         if resume is not None:
             self._rows = len(resume["integers"])
             self._counts, self._integers, self._fits = (resume[n].copy() for n in ("counts", "integers", "fits"))
@@ -121,9 +134,9 @@ class Calibration:
         if rows > len(self._integers):
             more = max(rows, 2 * len(self._integers)) - len(self._integers)
             self._counts = np.concatenate([self._counts, np.zeros((more, self._scale.bins), np.int32)])
-            integers = np.zeros((more, 5), np.int64)
+            integers = np.zeros((more, 6), np.int64)
             integers[:, 1], integers[:, 2] = self._scale.warm_up, -1
-            fits = np.zeros((more, 7))
+            fits = np.zeros((more, 8))
             fits[:, 5] = np.inf
             self._integers = np.concatenate([self._integers, integers])
             self._fits = np.concatenate([self._fits, fits])
@@ -169,7 +182,7 @@ class Calibration:
             until = np.minimum(end[left], begin + np.maximum(self._integers[row, 1] - self._integers[row, 0], 1))
             if days is not None:
                 until = _same_day(days, begin, until)
-            self._take(row, begin, until, scores, bins, (alarm, threshold, severity), every=every)
+            self._take(row, begin, until, scores, bins, times, (alarm, threshold, severity), every=every)
             self._integers[row, 0] += until - begin
             self._integers[row, 4] += until - begin
             due = self._integers[row, 0] >= self._integers[row, 1]
@@ -186,7 +199,16 @@ class Calibration:
         return Verdicts(alarm, threshold, severity)
 
     def _take(
-        self, row: Array, begin: Array, until: Array, scores: Floats, bins: Array, out: tuple[Array, Floats, Floats], *, every: bool
+        self,
+        row: Array,
+        begin: Array,
+        until: Array,
+        scores: Floats,
+        bins: Array,
+        times: Int64s,
+        out: tuple[Array, Floats, Floats],
+        *,
+        every: bool,
     ) -> None:
         """Judge and count one stretch per row, within which no fit changes."""
         alarm, threshold, severity = out
@@ -203,8 +225,11 @@ class Calibration:
             found = np.flatnonzero(over)
             counted = counted.copy()
             counted[found] = np.minimum(counted[found], self._scale.bin_of(limit[found]))
+            where = np.arange(place.start, place.stop)[found] if whole else place[found]
+            # A burst of alarms is one to a person: what counts against the budget is minutes with alarms.
+            minutes = np.unique(np.stack([rows[found], times[where] // MINUTE]), axis=1)
+            np.add.at(self._integers, (minutes[0], 5), 1)
             if not every:
-                where = np.arange(place.start, place.stop)[found] if whole else place[found]
                 severity[where] = self.severity(rows[found], part[found])
         if every:
             severity[place] = self.severity(rows, part)
@@ -227,7 +252,10 @@ class Calibration:
             self._counts[old] = self._counts[old] * np.int64(_KEPT) // 16
             seen, before = self._integers[old, 4].astype(np.float64), self._fits[old, 0]
             self._fits[old, 0] = np.where(before > 0, (before + seen) / 2, seen)
-        self._integers[row, 2], self._integers[row, 3], self._integers[row, 4] = today, first, 0
+            pressure = self._integers[old, 5] / self._budget
+            self._fits[old, 7] = np.where(before > 0, (self._fits[old, 7] + pressure) / 2, pressure)
+        self._integers[row, 2], self._integers[row, 3] = today, first
+        self._integers[row, 4:] = 0
         ready = old[self._integers[old, 0] >= self._scale.warm_up]
         if len(ready):
             self._fit(ready, self._integers[ready, 3])
@@ -245,7 +273,7 @@ class Calibration:
         counts = self._counts[row].astype(np.int64)
         above = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
         total = above[:, 0] / _ONE
-        wanted = np.clip(2 * np.sqrt(total), 12, 4000) * _ONE
+        wanted = np.clip(_PEAKS * np.sqrt(total), 12, 4000) * _ONE
         first = (above >= wanted[:, None]).sum(axis=1) - 1
         first = np.maximum(first, 0)
         u = self._edges[first]
@@ -263,16 +291,21 @@ class Calibration:
         spread = np.maximum(spread, 1e-6 * u + 1e-12)
         per_day = self._per_day(row, now)
         share = peaks / np.maximum(total, 1)
-        rare = np.minimum(self._budget / per_day, _COMMONEST_ALARM)
+        # An instrument whose tail is heavier than fitted spends more than its budget: ask for more of it.
+        pressure = np.maximum(self._fits[row, 7], self._integers[row, 5] / self._budget)
+        rare = np.minimum(self._budget / per_day, _COMMONEST_ALARM) / np.clip(pressure / _TOLERATED, 1.0, _LARGEST_PRESSURE)
         depth = np.maximum(np.log(np.maximum(share / rare, 1.0)), 0.0)
         # Few peaks say little of what lies far beyond them: keep further away from it.
-        depth *= 1 + 0.5 / np.sqrt(np.maximum(peaks, 1))
+        depth *= 1 + _CAUTION / np.sqrt(np.maximum(peaks, 1))
         threshold = u + spread * _stretched(shape, depth)
         body = rare > share
         if body.any():
             deep = (above[body] / _ONE > (rare * total)[body][:, None]).sum(axis=1)
             threshold[body] = self._edges[np.minimum(deep, scale.bins)]
-        self._fits[row, 1:] = np.stack([u, spread, shape, share, threshold, per_day], axis=1)
+        if scale.prior_observations:
+            known = total / (total + scale.prior_observations)
+            threshold = known * threshold + (1 - known) * np.maximum(threshold, scale.usual_threshold)
+        self._fits[row, 1:7] = np.stack([u, spread, shape, share, threshold, per_day], axis=1)
         seen = self._integers[row, 0]
         self._integers[row, 1] = seen + np.clip(seen // 4, 16, 65_536)
 
@@ -281,7 +314,7 @@ class Calibration:
 
         Below, severity falls with the logarithm of the tail probability to 0 at its likeliest.
         """
-        _, u, spread, shape, share, _, per_day = self._fits[rows].T
+        _, u, spread, shape, share, _, per_day, _ = self._fits[rows].T
         fitted = share > 0
         excess = np.maximum(scores - u, 0.0) / np.where(fitted, spread, 1.0)
         flat = shape < 1e-9

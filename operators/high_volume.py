@@ -21,10 +21,13 @@ from tapewatch.settings import WIDTHS, Width, from_json
 
 _SLOT = 5 * MINUTE
 _SLOTS = DAY // _SLOT
-#: Windows a slot's own level must have before it outweighs the day's.
+#: Windows a slot must have before its level outweighs the day's; its neighbours count with these weights.
 _SLOT_PRIOR = 2.0
+_NEIGHBOURS = (1.0, 2.0, 3.0, 2.0, 1.0)
+#: A window teaches the profile no more than this many standard deviations above what was expected.
+_LEARNED_SIGMAS = 2.0
 _MAD_TO_SIGMA = 1.4826
-_PRIOR_SIGMA, _PRIOR_WINDOWS = 0.55, 10
+_PRIOR_SIGMA, _PRIOR_WINDOWS = 0.55, 60
 
 
 class HighVolume(Detector):
@@ -32,7 +35,9 @@ class HighVolume(Detector):
 
     name: ClassVar[str] = "high_volume"
     reads: ClassVar[Literal["bars", "records"]] = "bars"
-    scale: ClassVar[Scale] = Scale(lowest=-4, octaves=12, shape=0.1, spread=0.35, prior_peaks=25, warm_up=60)
+    scale: ClassVar[Scale] = Scale(
+        lowest=-4, octaves=12, shape=0.0, spread=0.25, prior_peaks=20, warm_up=45, usual_threshold=3.0, prior_observations=150
+    )
 
     width: Width = "1m"
     limits: Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(from_json)] = {}
@@ -130,6 +135,7 @@ class _HighVolumeLogic:
         known = np.full(len(fresh), span) if full else (~np.isnan(past)).sum(axis=1)
         ready = known >= self._least
         past = past[ready]
+        learned = new[:, 0].copy()
         if ready.any():
             centre = middle(past, axis=1)
             mad = _MAD_TO_SIGMA * middle(np.abs(past - centre[:, None]), axis=1)
@@ -138,12 +144,14 @@ class _HighVolumeLogic:
             distance = level[fresh][ready] - centre
             score[place[ready]] = distance / sigma
             expected[place[ready]] = np.exp(new[ready, 0] - distance)
+            learned[ready] -= np.maximum(distance - _LEARNED_SIGMAS * sigma, 0.0)
             trades = joined[:, 1][windows[ready]]
             from_trades[place[ready]] = new[ready, 1] - middle(trades, axis=1)
         if learn:
             last = offset + length
             self._past[row] = joined[last[:, None] + np.arange(span)]
-            np.add.at(self._today, (np.repeat(row, length), new[:, 2].astype(np.int64)), np.stack([new[:, 0], np.ones(len(new))], axis=1).astype(np.float32))
+            taught = np.stack([learned, np.ones(len(new))], axis=1).astype(np.float32)
+            np.add.at(self._today, (np.repeat(row, length), new[:, 2].astype(np.int64)), taught)
 
     def _turn(self, row: Array, today: Array) -> None:
         """On an instrument's new day, take the day before into its profile."""
@@ -153,6 +161,7 @@ class _HighVolumeLogic:
             seen = counts > 0
             if seen.sum() >= 6:
                 level = float(sums.sum() / counts.sum())
+                sums, counts = _smoothed(sums), _smoothed(counts)
                 slots = np.where(seen, (sums + _SLOT_PRIOR * level) / (counts + _SLOT_PRIOR), level)
                 had = self._profile[r].any()
                 old = self._profile[r].astype(np.float64)
@@ -176,3 +185,13 @@ class _HighVolumeLogic:
         if limit is not None and volume > limit:
             reason += f", and over the limit of {amount(limit)}"
         return Explanation(float(volume), expected, contributions, reason)
+
+
+def _smoothed(slots: Floats) -> Floats:
+    """Return each slot with its neighbours; the day is not a circle."""
+    half = len(_NEIGHBOURS) // 2
+    padded = np.pad(slots, half)
+    total = np.zeros_like(slots)
+    for offset, weight in enumerate(_NEIGHBOURS):
+        total += weight * padded[offset : offset + len(slots)]
+    return total / sum(_NEIGHBOURS)
