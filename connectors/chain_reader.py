@@ -48,7 +48,8 @@ class _Cursor:
     blocks: Iterator[Block] = field(init=False)
     block: Block | None = None
     at: int = 0
-    run: Array = field(init=False)
+    before: int = 0
+    _run: Array | None = None
 
     def __post_init__(self) -> None:
         self.blocks = self.records.blocks(self.position.offset)
@@ -56,14 +57,33 @@ class _Cursor:
     def left(self) -> int:
         return 0 if self.block is None else len(self.block.records) - self.at
 
+    @property
+    def run(self) -> Array:
+        """Latest event time of the file up to each record of the block, int64 ns."""
+        if self._run is None and self.block is not None:
+            # What has an impossible time must not hold up the files beside it.
+            times = self.block.times
+            sane = np.where(times <= LATEST, times, 0).astype(np.int64)
+            self._run = np.maximum(np.maximum.accumulate(sane), self.before)
+        return self._run  # type: ignore[return-value]
+
+    def show(self, block: Block, at: int) -> None:
+        """Go on to a block, of which ``at`` records have been taken before."""
+        self.block, self.at, self._run, self.before = block, at, None, self.position.clock
+
     def last(self) -> int:
         """Latest event time of the block, or of the file before it."""
-        return int(self.run[-1])
+        if self.block is None:
+            return self.position.clock
+        times = self.block.times
+        largest = int(times.max())
+        return max(largest, self.before) if largest <= LATEST else int(self.run[-1])
 
     def take(self, count: int) -> Piece:
         assert self.block is not None  # noqa: S101 - callers look at `left` first
         block, part = self.block, slice(self.at, self.at + count)
-        self.position.clock = int(self.run[part][-1])
+        whole = self.at + count == len(block.records)
+        self.position.clock = self.last() if whole else int(self.run[part][-1])
         self.at += count
         self.position.taken += count
         codes = None if block.codes is None else block.codes[part]
@@ -174,13 +194,10 @@ class ChainReader:
                 self._consumed += cursor.records.consumed
                 self._active.remove(cursor)
                 return
-            cursor.block, cursor.at = block, min(drop, len(block.records))
+            cursor.show(block, min(drop, len(block.records)))
             drop -= cursor.at
             cursor.position.taken = cursor.at
             if cursor.left():
-                # What has an impossible time must not hold up the files beside it.
-                sane = np.where(block.times <= LATEST, block.times, 0).astype(np.int64)
-                cursor.run = np.maximum(np.maximum.accumulate(sane), cursor.position.clock)
                 return
 
     def _merged(self, limit: int) -> Piece | None:

@@ -42,16 +42,14 @@ def valid(records: Array, times: Array) -> tuple[Array | None, dict[str, int]]:
 
 def _valid_trades(records: Array, times: Array) -> tuple[Array | None, dict[str, int]]:
     price, size = records["price"], records["size"]
-    # Differences of uint64 wrap around, so that one comparison covers both directions.
+    # Differences of unsigned numbers wrap around, so that one comparison covers both directions.
     apart = times - records["ts_event"] + np.uint64(DAY)
     if (
         times.min() >= EARLIEST
         and times.max() <= LATEST
         and apart.max() <= 2 * DAY
-        and price.max() < LARGEST_PRICE
-        and price.min() > -LARGEST_PRICE
-        and size.min() > 0
-        and size.max() < UNDEF_SIZE
+        and ((price + (LARGEST_PRICE - 1)).view(np.uint64)).max() <= 2 * (LARGEST_PRICE - 1)
+        and (size - np.uint32(1)).max() < UNDEF_SIZE - 1
     ):
         return None, {}
     undefined = price == UNDEF_PRICE

@@ -235,7 +235,7 @@ class Calibration:
             severity[place] = self.severity(rows, part)
         flat = self._counts.reshape(-1)
         index = rows.astype(np.int64) * self._scale.bins + counted
-        if len(index) > len(flat):
+        if 4 * len(index) > len(flat):
             flat += np.bincount(index, minlength=len(flat)).astype(np.int32) * np.int32(_ONE)
         else:
             np.add.at(flat, index, np.int32(_ONE))
@@ -307,7 +307,7 @@ class Calibration:
             threshold = known * threshold + (1 - known) * np.maximum(threshold, scale.usual_threshold)
         self._fits[row, 1:7] = np.stack([u, spread, shape, share, threshold, per_day], axis=1)
         seen = self._integers[row, 0]
-        self._integers[row, 1] = seen + np.clip(seen // 4, 16, 65_536)
+        self._integers[row, 1] = seen + np.clip(seen // 3, 30, 65_536)
 
     def severity(self, rows: Array, scores: Floats) -> Floats:
         """Return severities of 0 to 100: 50 is what one instrument shows once a day, 75 once in 100 days.

@@ -191,7 +191,9 @@ class Judge:
             start = int(item["ts_event"])
             end = start + 1
             side = bytes(item["side"]).decode("latin-1")
-            place = (start, start, int(item["price"]), int(item["size"]), side, _ordinal(segments, index))
+            # Of equal records the first opens an episode and the others, being no later, are part of it: the
+            # ordinal of what opens one is always 0.
+            place = (start, start, int(item["price"]), int(item["size"]), side, 0)
         score, threshold = float(scores.score[index]), float(verdicts.threshold[index])
         forced = scores.forced is not None and bool(scores.forced[index])
         explained = self._logics[detector.name].explain(item, key, scores, index, threshold)
@@ -247,16 +249,6 @@ class Judge:
         if source.counters:
             results.append(Results(source.partition, source.shard, source.dataset, flow, counters=source.counters))
         return results
-
-
-def _ordinal(segments: Segments, index: int) -> int:
-    """Return how many equal records of the instrument stand before this one."""
-    begin = int(segments.starts[np.searchsorted(segments.starts, index, "right") - 1])
-    item, before = segments.items[index], segments.items[begin:index]
-    equal = before["ts_event"] == item["ts_event"]
-    for name in ("price", "size", "side"):
-        equal &= before[name] == item[name]
-    return int(equal.sum())
 
 
 def _score_table(
