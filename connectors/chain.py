@@ -78,7 +78,7 @@ def find(patterns: Sequence[str]) -> list[Path]:
     """
     if not patterns:
         raise UserError(
-            '`source.paths` is empty; name the files to read, e.g. TAPEWATCH_SOURCE__PATHS=\'["day.trades.dbn.zst"]\''
+            "`source.paths` is empty; name the files to read, e.g. TAPEWATCH_SOURCE__PATHS='[\"day.trades.dbn.zst\"]'"
         )
     found: dict[Path, None] = {}
     for pattern in patterns:
@@ -88,9 +88,13 @@ def find(patterns: Sequence[str]) -> list[Path]:
             if not name.exists():
                 raise UserError(f"`source.paths` names {name}, which does not exist")
             if not name.is_file():
-                raise UserError(f"`source.paths` names {name}, which is no file; to read a folder write {name}/*.dbn.zst")
+                raise UserError(
+                    f"`source.paths` names {name}, which is no file; to read a folder write {name}/*.dbn.zst"
+                )
             if not name.name.endswith(EXTENSIONS):
-                raise UserError(f"`source.paths` names {name}; a file must end in one of {', '.join(EXTENSIONS)}")
+                raise UserError(
+                    f"`source.paths` names {name}; a file must end in one of {', '.join(EXTENSIONS)}"
+                )
             found[name.resolve()] = None
     return sorted(found)
 

@@ -160,8 +160,10 @@ class ChainReader:
         for cursor in list(self._active):
             if not cursor.left():
                 self._load(cursor)
-        while self._waiting and not self._ended and (
-            not self._active or self._waiting[-1][1].first_time <= min(c.last() for c in self._active)
+        while (
+            self._waiting
+            and not self._ended
+            and (not self._active or self._waiting[-1][1].first_time <= min(c.last() for c in self._active))
         ):
             order, file = self._waiting.pop()
             position = self.positions.setdefault(file.name, Position())

@@ -119,7 +119,11 @@ class DbnRecords:
         offset = self._begin
         held = self._rest
         if start > offset and not self.mixed:
-            held = held[start - offset :] if start - offset <= len(held) else self._stream.skip(start - offset - len(held))
+            held = (
+                held[start - offset :]
+                if start - offset <= len(held)
+                else self._stream.skip(start - offset - len(held))
+            )
             offset = start
         want = self._block_records * (_SIZES[self._rtype] + self._extra)
         while True:
@@ -276,6 +280,11 @@ def _intervals(metadata: Any) -> list[Interval]:  # noqa: ANN401 - the library h
         for span in spans:
             if str(span["symbol"]).isdigit() and int(span["symbol"]) < 2**32:
                 intervals.append(
-                    Interval(symbol, int(span["symbol"]), day_number(span["start_date"]), day_number(span["end_date"]))
+                    Interval(
+                        symbol,
+                        int(span["symbol"]),
+                        day_number(span["start_date"]),
+                        day_number(span["end_date"]),
+                    )
                 )
     return intervals

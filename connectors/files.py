@@ -47,7 +47,9 @@ class _State:
 class FilesPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
     """Reads one chain, as fast as the results follow or at a multiple of the market's pace."""
 
-    def __init__(self, chain: Chain, settings: SourceSettings, slots: int, resume: dict[str, Any] | None) -> None:
+    def __init__(
+        self, chain: Chain, settings: SourceSettings, slots: int, resume: dict[str, Any] | None
+    ) -> None:
         self._chain, self._settings = chain, settings
         self._state = _State() if resume is None else _State.load(resume)
         self._credit = Credit(slots, _BATCHES_UNDER_WAY)
@@ -181,5 +183,3 @@ class FilesSource(FixedPartitionedSource[Tape, dict[str, Any]]):
             stopping.fail("the recovery store was written by another version; start with a new one")
             resume_state = None
         return FilesPartition(self._chains[for_part], self._settings, self._slots, resume_state)
-
-

@@ -59,7 +59,9 @@ def _sinks(settings: Settings) -> dict[str, Any]:
             path = Path(settings.sinks.sqlite.path)
             sinks[kind] = SqliteSink(path, done, count_anomalies, settings.source.name)
         else:
-            from connectors.stdout import StdoutSink  # not needed for the default, which starts sooner without
+            from connectors.stdout import (
+                StdoutSink,
+            )  # not needed for the default, which starts sooner without
 
             sinks[kind] = StdoutSink(done)
     if not sinks:
@@ -75,7 +77,9 @@ def _warn_of_unseen_widths(files: FilesSource, judging: JudgeSettings) -> None:
     for chain in files.chains:
         unseen = [width for width in judging.widths if WIDTHS[width] < chain.width_ns]
         if unseen:
-            log.warning("%s holds coarser bars than %s; there will be none of those", chain.name, ", ".join(unseen))
+            log.warning(
+                "%s holds coarser bars than %s; there will be none of those", chain.name, ", ".join(unseen)
+            )
 
 
 def build() -> Dataflow:

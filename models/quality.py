@@ -29,7 +29,10 @@ from tapewatch.symbology import Interval, Symbols
 KINDS = ("high_volume", "block_trade")
 #: Sizes at which the detectors have to find at least 95 %.
 REQUIRED = {"high_volume": 8.0, "block_trade": 3.0}
-SIZES = {"high_volume": (2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0), "block_trade": (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)}
+SIZES = {
+    "high_volume": (2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0),
+    "block_trade": (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0),
+}
 SEEDS = (9001, 9002, 9003, 9004, 9005)
 _SYMBOLS = 40
 _BATCH = 65_536
@@ -111,11 +114,19 @@ def recalls(kind: str, sizes: Sequence[float], seeds: Sequence[int]) -> list[Rec
             session = simulate(config)
             rng = np.random.default_rng(seed)
             plan = [
-                Injection(kind, key, int(rng.integers(opens + HOUR, closes - 20 * MINUTE)), size, MINUTE if kind == "high_volume" else None)
+                Injection(
+                    kind,
+                    key,
+                    int(rng.integers(opens + HOUR, closes - 20 * MINUTE)),
+                    size,
+                    MINUTE if kind == "high_volume" else None,
+                )
                 for opens, closes in session.hours
                 for key in session.symbols.values()
             ]
-            plan = [i._replace(at_ns=i.at_ns - i.at_ns % MINUTE) if kind == "high_volume" else i for i in plan]
+            plan = [
+                i._replace(at_ns=i.at_ns - i.at_ns % MINUTE) if kind == "high_volume" else i for i in plan
+            ]
             study = inject_all(session, plan, rng)
             alarms = judged(study, judging())
             for label in study.labels:
@@ -124,7 +135,9 @@ def recalls(kind: str, sizes: Sequence[float], seeds: Sequence[int]) -> list[Rec
                 events[day] += 1
                 found[day] += any(a.detector == kind for a in hits)
                 incidents[day] += len({a.incident for a in hits})
-        rows += [Recall(kind, size, d + 1, int(events[d]), int(found[d]), int(incidents[d])) for d in range(2)]
+        rows += [
+            Recall(kind, size, d + 1, int(events[d]), int(found[d]), int(incidents[d])) for d in range(2)
+        ]
     return rows
 
 
@@ -147,7 +160,11 @@ def tables(costs: Sequence[Budget], rows: Sequence[Recall]) -> str:
     lines += [f"| `{c.detector}` | " + " | ".join(f"{v:.2f}" for v in c.by_day) + " |" for c in costs]
     for kind in KINDS:
         unit = "times the local median volume" if kind == "high_volume" else "times the 99.99th percentile"
-        lines += ["", f"| `{kind}`: {unit} | day | events | found | recall | incidents per found event |", "|---|---|---|---|---|---|"]
+        lines += [
+            "",
+            f"| `{kind}`: {unit} | day | events | found | recall | incidents per found event |",
+            "|---|---|---|---|---|---|",
+        ]
         lines += [
             f"| {r.size:g} | {r.day} | {r.events} | {r.found} | {r.found / r.events:.3f} | "
             f"{r.incidents / max(r.found, 1):.2f} |"
@@ -168,11 +185,19 @@ def picture(rows: Sequence[Recall], path: Path) -> None:
     for axis, kind in zip(axes, KINDS, strict=True):
         for day, style in ((1, "--"), (2, "-")):
             mine = [r for r in rows if r.kind == kind and r.day == day]
-            axis.plot([r.size for r in mine], [r.found / r.events for r in mine], style, marker="o", label=f"day {day}")
+            axis.plot(
+                [r.size for r in mine],
+                [r.found / r.events for r in mine],
+                style,
+                marker="o",
+                label=f"day {day}",
+            )
         axis.axvline(REQUIRED[kind], color="grey", linewidth=0.8)
         axis.axhline(0.95, color="grey", linewidth=0.8)
         axis.set(title=kind, xscale="log", ylim=(0, 1.03))
-        axis.set_xlabel("times the local median volume" if kind == "high_volume" else "times the 99.99th percentile")
+        axis.set_xlabel(
+            "times the local median volume" if kind == "high_volume" else "times the 99.99th percentile"
+        )
         axis.legend(loc="lower right")
     axes[0].set_ylabel("recall")
     figure.tight_layout()
@@ -184,7 +209,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m models.quality", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--out", type=Path, help="folder for quality-tables.md and quality-recall.png")
-    parser.add_argument("--required-only", action="store_true", help="measure recall at the required sizes alone")
+    parser.add_argument(
+        "--required-only", action="store_true", help="measure recall at the required sizes alone"
+    )
     options = parser.parse_args(arguments)
     costs = budgets(options.seeds)
     rows: list[Recall] = []

@@ -80,7 +80,9 @@ class WindowedBars:
     ('1s', '1m')
     """
 
-    def __init__(self, widths: tuple[str, ...], lateness_ns: int, resume: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, widths: tuple[str, ...], lateness_ns: int, resume: dict[str, Any] | None = None
+    ) -> None:
         self.widths = tuple(width for width in WIDTHS if width in widths)
         self._widths_ns = [WIDTHS[width] for width in self.widths]
         self._lateness = lateness_ns
@@ -104,7 +106,10 @@ class WindowedBars:
         self._counters, self._last = dict(saved["counters"]), saved["last"]
         if self._last is not None:
             self._finest = sum(width < self._last.width_ns for width in self._widths_ns)
-        self._open = [saved["open"][width].copy() if width in saved["open"] else np.empty(0, BAR) for width in self.widths]
+        self._open = [
+            saved["open"][width].copy() if width in saved["open"] else np.empty(0, BAR)
+            for width in self.widths
+        ]
         self._shown = np.full((len(self.widths), len(self._names), 2), _NEVER, np.int64)
 
     def snapshot(self) -> dict[str, Any]:
@@ -207,7 +212,11 @@ class WindowedBars:
                 if done.any():
                     closed[width], self._open[level] = bars[done], bars[~done]
             above = closed.get(width)
-            fresh = self._rolled(above, level + 1) if above is not None and level + 1 < len(self.widths) else _NONE
+            fresh = (
+                self._rolled(above, level + 1)
+                if above is not None and level + 1 < len(self.widths)
+                else _NONE
+            )
         return closed
 
     def _rolled(self, bars: Array, level: int) -> Array:
@@ -220,7 +229,11 @@ class WindowedBars:
         """Return the open windows of every width as if nothing more came: each with its finer parts."""
         views: list[Array] = []
         for level, bars in enumerate(self._open):
-            whole = bars if level <= self._finest else combine(np.concatenate([bars, self._rolled(views[-1], level)]))
+            whole = (
+                bars
+                if level <= self._finest
+                else combine(np.concatenate([bars, self._rolled(views[-1], level)]))
+            )
             views.append(whole)
         return views
 

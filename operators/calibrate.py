@@ -37,6 +37,8 @@ _CAUTION = 0.1
 #: Spending up to this many times the budget is taken for chance, or for real events.
 _TOLERATED = 3.0
 _LARGEST_PRESSURE = 50.0
+#: Observations at which half of a score's rarity beyond once a day is believed.
+_SHORT_HISTORY = 200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,9 @@ class Calibration:
         self._fits = np.zeros((0, 8))
         if resume is not None:
             self._rows = len(resume["integers"])
-            self._counts, self._integers, self._fits = (resume[n].copy() for n in ("counts", "integers", "fits"))
+            self._counts, self._integers, self._fits = (
+                resume[n].copy() for n in ("counts", "integers", "fits")
+            )
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state to resume from."""
@@ -148,7 +152,9 @@ class Calibration:
         threshold = self._fits[rows, 5]
         return Verdicts(scores >= threshold, threshold, self.severity(rows, scores))
 
-    def judge(self, rows: Array, starts: Int64s, scores: Floats, times: Int64s, *, every: bool = False) -> Verdicts:
+    def judge(
+        self, rows: Array, starts: Int64s, scores: Floats, times: Int64s, *, every: bool = False
+    ) -> Verdicts:
         """Judge scores in their order, each before it is learned.
 
         Parameters
@@ -179,7 +185,9 @@ class Calibration:
             row, begin = rows[left], at[left]
             today = np.full(len(left), day) if days is None else days[begin]
             self._new_days(row, today, times[begin])
-            until = np.minimum(end[left], begin + np.maximum(self._integers[row, 1] - self._integers[row, 0], 1))
+            until = np.minimum(
+                end[left], begin + np.maximum(self._integers[row, 1] - self._integers[row, 0], 1)
+            )
             if days is not None:
                 until = _same_day(days, begin, until)
             self._take(row, begin, until, scores, bins, times, (alarm, threshold, severity), every=every)
@@ -190,7 +198,9 @@ class Calibration:
                 self._fit(row[due], times[until[due] - 1])
             at[left] = until
 
-    def _without_nans(self, rows: Array, starts: Int64s, scores: Floats, times: Int64s, *, every: bool) -> Verdicts:
+    def _without_nans(
+        self, rows: Array, starts: Int64s, scores: Floats, times: Int64s, *, every: bool
+    ) -> Verdicts:
         known = np.flatnonzero(~np.isnan(scores))
         inner = self.judge(rows, np.searchsorted(known, starts), scores[known], times[known], every=every)
         alarm = np.zeros(len(scores), bool)
@@ -293,7 +303,9 @@ class Calibration:
         share = peaks / np.maximum(total, 1)
         # An instrument whose tail is heavier than fitted spends more than its budget: ask for more of it.
         pressure = np.maximum(self._fits[row, 7], self._integers[row, 5] / self._budget)
-        rare = np.minimum(self._budget / per_day, _COMMONEST_ALARM) / np.clip(pressure / _TOLERATED, 1.0, _LARGEST_PRESSURE)
+        rare = np.minimum(self._budget / per_day, _COMMONEST_ALARM) / np.clip(
+            pressure / _TOLERATED, 1.0, _LARGEST_PRESSURE
+        )
         depth = np.maximum(np.log(np.maximum(share / rare, 1.0)), 0.0)
         # Few peaks say little of what lies far beyond them: keep further away from it.
         depth *= 1 + _CAUTION / np.sqrt(np.maximum(peaks, 1))
@@ -327,7 +339,9 @@ class Calibration:
         body = np.log(np.maximum(totals, 1) / np.maximum(above, 1))
         log_rarity = np.where(scores > u, np.log(1 / np.where(fitted, share, 1.0)) + depth, body)
         log_day = np.log(np.maximum(per_day, 2.0))
-        decades = (log_rarity - log_day) / np.log(10.0)
+        # A short history says little of how much rarer than once a day a score is.
+        seen = totals / _ONE
+        decades = (log_rarity - log_day) / np.log(10.0) * seen / (seen + _SHORT_HISTORY)
         tail = 100.0 - 50.0 * np.exp2(-np.maximum(decades, 0.0) / 2.0)
         below = 50.0 * np.clip(log_rarity / log_day, 0.0, 1.0)
         return np.where(fitted, np.where(decades > 0, tail, below), np.nan)  # type: ignore[no-any-return]

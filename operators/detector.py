@@ -50,7 +50,9 @@ class Segments:
 def segments_of_bars(bars: Array, names: Sequence[str]) -> Segments:
     """Return bars sorted by (row, start) as segments."""
     row = bars["row"]
-    first = np.concatenate([[0], np.flatnonzero(row[1:] != row[:-1]) + 1]) if len(bars) else np.zeros(0, np.int64)
+    first = (
+        np.concatenate([[0], np.flatnonzero(row[1:] != row[:-1]) + 1]) if len(bars) else np.zeros(0, np.int64)
+    )
     starts = np.concatenate([first, [len(bars)]]).astype(np.int64)
     return Segments(row[first], starts, bars, np.ascontiguousarray(bars["ts_start"]), names)
 

@@ -36,7 +36,14 @@ class HighVolume(Detector):
     name: ClassVar[str] = "high_volume"
     reads: ClassVar[Literal["bars", "records"]] = "bars"
     scale: ClassVar[Scale] = Scale(
-        lowest=-4, octaves=12, shape=0.0, spread=0.25, prior_peaks=20, warm_up=45, usual_threshold=3.0, prior_observations=150
+        lowest=-4,
+        octaves=12,
+        shape=0.0,
+        spread=0.25,
+        prior_peaks=20,
+        warm_up=45,
+        usual_threshold=3.0,
+        prior_observations=150,
     )
 
     width: Width = "1m"
@@ -107,12 +114,21 @@ class _HighVolumeLogic:
             at[left] = until
         forced = None
         if self._limits:
-            limit = np.array([self._limits.get(name, self._limits.get("*", np.inf)) for name in segments.names])
+            limit = np.array(
+                [self._limits.get(name, self._limits.get("*", np.inf)) for name in segments.names]
+            )
             forced = bars["volume"] > limit[segments.row_of]
         return Scores(score, forced, {"expected": expected, "from_trades": from_trades})
 
     def _stretch(
-        self, row: Array, begin: Array, until: Array, features: Floats, out: tuple[Floats, Floats, Floats], *, learn: bool
+        self,
+        row: Array,
+        begin: Array,
+        until: Array,
+        features: Floats,
+        out: tuple[Floats, Floats, Floats],
+        *,
+        learn: bool,
     ) -> None:
         """Score windows of one day per row, and learn them: every one sees only the windows before it."""
         score, expected, from_trades = out
@@ -121,8 +137,12 @@ class _HighVolumeLogic:
         offset = np.concatenate([[0], np.cumsum(length + span)[:-1]])
         joined = np.empty((int((length + span).sum()), 3))
         joined[(offset[:, None] + np.arange(span)).ravel()] = self._past[row].reshape(-1, 3)
-        fresh = np.repeat(offset + span - np.concatenate([[0], np.cumsum(length)[:-1]]), length) + np.arange(int(length.sum()))
-        place = np.repeat(begin - np.concatenate([[0], np.cumsum(length)[:-1]]), length) + np.arange(int(length.sum()))
+        fresh = np.repeat(offset + span - np.concatenate([[0], np.cumsum(length)[:-1]]), length) + np.arange(
+            int(length.sum())
+        )
+        place = np.repeat(begin - np.concatenate([[0], np.cumsum(length)[:-1]]), length) + np.arange(
+            int(length.sum())
+        )
         new = features[place]
         joined[fresh] = new
         owner = np.repeat(row, length + span)

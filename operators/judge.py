@@ -61,7 +61,9 @@ class Judge:
     def __init__(self, settings: JudgeSettings, resume: dict[str, Any] | None = None) -> None:
         self._settings = settings
         saved = resume or {"logics": {}, "calibrations": {}}
-        self._logics: dict[str, Logic] = {d.name: d.build(saved["logics"].get(d.name)) for d in settings.detectors}
+        self._logics: dict[str, Logic] = {
+            d.name: d.build(saved["logics"].get(d.name)) for d in settings.detectors
+        }
         self._calibrations = {
             d.name: Calibration(d.scale, settings.budget, saved["calibrations"].get(d.name))
             for d in settings.detectors
@@ -95,7 +97,9 @@ class Judge:
             if closed is not None and len(closed):
                 alarms += self._bars(detector, order, batch, closed, scores)
                 settled += [(detector.name, int(row)) for row in np.unique(closed["row"])]
-        for alarm in sorted(alarms, key=lambda a: (a.row, a.known, not a.width_ns, a.order, a.anomaly.ts_start)):
+        for alarm in sorted(
+            alarms, key=lambda a: (a.row, a.known, not a.width_ns, a.order, a.anomaly.ts_start)
+        ):
             told.update({anomaly.id: anomaly for anomaly in self._incidents.add(alarm)})
         self._settle(settled, told, deleted)
         for order, detector in enumerate(self._settings.detectors):
@@ -104,7 +108,9 @@ class Judge:
                 self._unfinished(detector, order, batch, shown.bars, told, deleted)
         return self._results(batch, list(told.values()), deleted, scores)
 
-    def _records(self, detector: Detector, order: int, batch: BarBatch, kept: list[ScoreTable]) -> list[Alarm]:
+    def _records(
+        self, detector: Detector, order: int, batch: BarBatch, kept: list[ScoreTable]
+    ) -> list[Alarm]:
         source = batch.batch
         if source.kind != "trades" or not len(source.records):
             return []
@@ -127,7 +133,9 @@ class Judge:
         verdicts = self._judge(detector, segments, scores)
         width = WIDTHS[detector.bar_width or "1m"]
         if self._settings.keep_scores:
-            kept.append(_score_table(detector, segments, scores, verdicts, segments.times, segments.times + width))
+            kept.append(
+                _score_table(detector, segments, scores, verdicts, segments.times, segments.times + width)
+            )
         known = segments.times + width + self._settings.lateness_ns
         return [
             self._alarm(detector, order, batch, segments, scores, verdicts, int(i), int(known[i]))
@@ -140,7 +148,13 @@ class Judge:
         )
 
     def _unfinished(
-        self, detector: Detector, order: int, batch: BarBatch, bars: Array, told: dict[str, Anomaly], deleted: list[str]
+        self,
+        detector: Detector,
+        order: int,
+        batch: BarBatch,
+        bars: Array,
+        told: dict[str, Anomaly],
+        deleted: list[str],
     ) -> None:
         """Judge windows that are not over from what is known, and learn nothing."""
         segments = segments_of_bars(bars, batch.names)
@@ -157,7 +171,9 @@ class Judge:
             if anomaly.id in deleted:
                 deleted.remove(anomaly.id)
 
-    def _settle(self, places: Sequence[tuple[str, int]], told: dict[str, Anomaly], deleted: list[str]) -> None:
+    def _settle(
+        self, places: Sequence[tuple[str, int]], told: dict[str, Anomaly], deleted: list[str]
+    ) -> None:
         """Take back what was told of unfinished windows, now that it is told anew or turned out to be nothing."""
         for place in places:
             for name in self._early.pop(place, ()):
@@ -235,7 +251,10 @@ class Judge:
         source, flow = batch.batch, self._settings.flow
         tables = []
         for width in self._settings.stored:
-            parts = [(batch.closed.get(width), None), *([(w.bars, w.final)] if (w := batch.open.get(width)) else [])]
+            parts = [
+                (batch.closed.get(width), None),
+                *([(w.bars, w.final)] if (w := batch.open.get(width)) else []),
+            ]
             for bars, final in parts:
                 if bars is not None and len(bars):
                     over = np.ones(len(bars), bool) if final is None else final
@@ -247,7 +266,9 @@ class Judge:
                     source.seq, source.credit)
         ]  # fmt: skip
         if source.counters:
-            results.append(Results(source.partition, source.shard, source.dataset, flow, counters=source.counters))
+            results.append(
+                Results(source.partition, source.shard, source.dataset, flow, counters=source.counters)
+            )
         return results
 
 

@@ -93,8 +93,19 @@ class Splitter:
             counters = tape.counters if shard == 0 else {}
             batches.append(
                 ShardBatch(
-                    tape.partition, shard, tape.seq, tape.kind, tape.dataset, tape.width_ns, tape.clock, tape.credit,
-                    [keys[code] for code in members], starts, records[at:end], times[at:end], counters,
+                    tape.partition,
+                    shard,
+                    tape.seq,
+                    tape.kind,
+                    tape.dataset,
+                    tape.width_ns,
+                    tape.clock,
+                    tape.credit,
+                    [keys[code] for code in members],
+                    starts,
+                    records[at:end],
+                    times[at:end],
+                    counters,
                 )  # fmt: skip
             )
             at = end
@@ -121,7 +132,9 @@ class Splitter:
             return table.codes(ids), table.keys
         pairs, inverse = np.unique((tape.times // DAY << 32) | ids.astype(np.int64), return_inverse=True)
         keys: dict[str, int] = {}
-        codes = [keys.setdefault(tape.symbols.key(int(p) & 0xFFFFFFFF, int(p) >> 32), len(keys)) for p in pairs]
+        codes = [
+            keys.setdefault(tape.symbols.key(int(p) & 0xFFFFFFFF, int(p) >> 32), len(keys)) for p in pairs
+        ]
         return np.array(codes, np.intp)[inverse], list(keys)
 
 

@@ -41,7 +41,12 @@ class Bar:
         rate = records / max(now - self._begun, 1e-6)
         if self._task is not None:
             self._shown.update(
-                self._task, completed=done, records=f"{records:,}", rate=f"{rate:,.0f}/s", anomalies=f"{_anomalies:,}", refresh=True
+                self._task,
+                completed=done,
+                records=f"{records:,}",
+                rate=f"{rate:,.0f}/s",
+                anomalies=f"{_anomalies:,}",
+                refresh=True,
             )
 
     def close(self) -> None:

@@ -1,0 +1,91 @@
+"""``tapewatch doctor``: is everything as a run needs it, and if not, what to do."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+from tapewatch.errors import UserError
+from tapewatch.settings import Settings, load, settings_file
+
+_LEAST_FREE = 1 << 30
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``doctor`` to the command line."""
+
+    @app.command()
+    def doctor() -> None:
+        """Check settings, files and the results database, and say what to do about each failure.
+
+        Example: tapewatch doctor
+        """
+        failed = _check("python", lambda: f"{platform.python_version()} on {platform.system()}")
+        loaded: list[Settings] = []
+
+        def settings() -> str:
+            loaded.append(load())
+            path = settings_file()
+            return f"read from {path}" if path.is_file() else f"defaults, as there is no {path}"
+
+        failed += _check("settings", settings)
+        if loaded:
+            failed += _check("detectors", lambda: _detectors(loaded[0]))
+            failed += _check("files", lambda: _files(loaded[0]))
+            failed += _check("results", lambda: _results(loaded[0]))
+            failed += _check("disk", lambda: _disk(loaded[0]))
+        if failed:
+            sys.exit(2)
+
+
+def _check(name: str, check: Callable[[], str]) -> int:
+    try:
+        print(f"ok       {name}: {check()}")
+    except UserError as error:
+        print(f"failure  {name}: {error}")
+        return 1
+    return 0
+
+
+def _detectors(settings: Settings) -> str:
+    from operators.detectors import detectors
+
+    return ", ".join(detector.name for detector in detectors(settings.detectors)) or "none is enabled"
+
+
+def _files(settings: Settings) -> str:
+    if not settings.source.paths:
+        return "none named; set `source.paths` before a run"
+    from connectors.chain import find, plan
+
+    chains = plan(find(settings.source.paths), skip_damaged=settings.source.on_error == "skip")
+    return "; ".join(f"{c.name}: {len(c.files)} with {c.kind}, {c.size:,} bytes" for c in chains)
+
+
+def _results(settings: Settings) -> str:
+    if "sqlite" not in settings.sinks.kinds:
+        return "no embedded database is used"
+    path = Path(settings.sinks.sqlite.path)
+    if not path.exists():
+        if not path.absolute().parent.is_dir():
+            raise UserError(f"`sinks.sqlite.path` is {path}, whose folder does not exist; make it first")
+        return f"{path} will be made by the first run"
+    from connectors.store import Store
+
+    with Store(path) as store:
+        return f"{path}: " + ", ".join(f"{number:,} {name}" for name, number in store.counts().items())
+
+
+def _disk(settings: Settings) -> str:
+    folder = Path(settings.sinks.sqlite.path).absolute().parent
+    if not folder.is_dir():
+        raise UserError(f"{folder} does not exist; make it, or change `sinks.sqlite.path`")
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST_FREE:
+        raise UserError(f"only {free >> 20:,} MiB are free at {folder}; prune results or make room")
+    return f"{free >> 30:,} GiB free at {folder}"

@@ -1,0 +1,125 @@
+"""Commands on the embedded results: ``init``, ``stats``, ``reset``, ``prune``, ``backup``, ``restore``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tapewatch.errors import UserError
+
+_TARGETS = ("sqlite",)
+
+
+def _database() -> Path:
+    from tapewatch.settings import load
+
+    return Path(load().sinks.sqlite.path)
+
+
+def _numbers(counts: dict[str, int]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in counts.items())
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+
+    @app.command()
+    def init(target: Annotated[str, typer.Argument(help="What to prepare: sqlite.")]) -> None:
+        """Prepare a place for results. Safe to repeat.
+
+        Example: tapewatch init sqlite
+        """
+        if target not in _TARGETS:
+            raise UserError(f"`init` must be one of {', '.join(_TARGETS)}, was {target!r}")
+        from connectors.sqlite_upkeep import create
+
+        path = _database()
+        print(f"{path}: {'made' if create(path) else 'was there already'}")
+
+    @app.command()
+    def stats(
+        json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+    ) -> None:
+        """Show counts, rates and lag of the stored results.
+
+        Example: tapewatch stats
+        """
+        from connectors.store import Store
+        from tapewatch.documents import rfc3339
+
+        with Store(_database()) as store:
+            counts, totals = store.counts(), store.totals()
+            detectors, rates = store.by_detector(), store.rates()
+        last = rates["ts_last"]
+        lag = None if last is None else (time.time_ns() - last) / 1e9
+        if json:
+            import orjson
+
+            found = {
+                "counts": counts,
+                "counters": totals,
+                "detectors": detectors,
+                "rates": rates,
+                "lag_seconds": lag,
+            }
+            print(orjson.dumps(found).decode())
+            return
+        print("Results   " + _numbers(counts))
+        print("Counted   " + (_numbers(totals) or "nothing yet"))
+        for row in detectors:
+            print(
+                f"Detector  {row['detector']}: {row['anomalies']:,} anomalies, worst severity {row['max_severity']:.0f}"
+            )
+        if last is not None and lag is not None:
+            print(f"Tape      {rfc3339(rates['ts_first'])} to {rfc3339(last)}")
+            print(
+                f"Rates     {rates['records_per_second'] or 0:,.1f} records/s of tape, {rates['anomalies_per_day'] or 0:,.1f} anomalies a day"
+            )
+            print(f"Lag       {lag:,.0f} s since the newest event")
+
+    @app.command()
+    def reset(yes: Annotated[bool, typer.Option("--yes", help="Really wipe the results.")] = False) -> None:
+        """Wipe all results.
+
+        Example: tapewatch reset --yes
+        """
+        if not yes:
+            raise UserError("`reset` wipes all results; say `tapewatch reset --yes` if that is what you want")
+        from connectors.sqlite_upkeep import wipe
+
+        print("Wiped " + _numbers(wipe(_database())))
+
+    @app.command()
+    def prune(
+        days: Annotated[int, typer.Option("--days", min=0, help="Keep results of the last N days.")],
+    ) -> None:
+        """Remove results that are older than N days, by the time of the event; reviews stay.
+
+        Example: tapewatch prune --days 90
+        """
+        from connectors.sqlite_upkeep import prune as remove
+
+        print("Removed " + _numbers(remove(_database(), days, time.time_ns())))
+
+    @app.command()
+    def backup(path: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")]) -> None:
+        """Copy the embedded database to a file, also while a flow writes.
+
+        Example: tapewatch backup monday.db
+        """
+        from connectors.sqlite_upkeep import backup as copy
+
+        print(f"Copied {copy(_database(), path):,} bytes to {path}")
+
+    @app.command()
+    def restore(path: Annotated[Path, typer.Argument(help="A file that `tapewatch backup` wrote.")]) -> None:
+        """Replace the embedded database by a backup, after checking that it is whole.
+
+        Example: tapewatch restore monday.db
+        """
+        from connectors.sqlite_upkeep import restore as replace
+
+        print("Restored " + _numbers(replace(_database(), path)))
