@@ -34,6 +34,8 @@ _LARGEST_SHAPE = 0.7
 _PEAKS = 1.25
 #: How much further away few peaks keep the threshold.
 _CAUTION = 0.1
+#: The same for a history that is shorter than a day, by the logarithm of how much.
+_CAUTION_OF_REACH = 0.06
 #: Spending up to this many times the budget is taken for chance, or for real events.
 _TOLERATED = 3.0
 _LARGEST_PRESSURE = 50.0
@@ -308,7 +310,8 @@ class Calibration:
         )
         depth = np.maximum(np.log(np.maximum(share / rare, 1.0)), 0.0)
         # Few peaks say little of what lies far beyond them: keep further away from it.
-        depth *= 1 + _CAUTION / np.sqrt(np.maximum(peaks, 1))
+        reach = np.log(np.maximum(per_day / np.maximum(total, 1), 1.0))
+        depth *= 1 + _CAUTION / np.sqrt(np.maximum(peaks, 1)) + _CAUTION_OF_REACH * reach
         threshold = u + spread * _stretched(shape, depth)
         body = rare > share
         if body.any():
@@ -341,7 +344,9 @@ class Calibration:
         log_day = np.log(np.maximum(per_day, 2.0))
         # A short history says little of how much rarer than once a day a score is.
         seen = totals / _ONE
-        decades = (log_rarity - log_day) / np.log(10.0) * seen / (seen + _SHORT_HISTORY)
+        decades = (
+            (log_rarity - log_day) / np.log(10.0) * seen / (seen + np.maximum(_SHORT_HISTORY, 0.1 * per_day))
+        )
         tail = 100.0 - 50.0 * np.exp2(-np.maximum(decades, 0.0) / 2.0)
         below = 50.0 * np.clip(log_rarity / log_day, 0.0, 1.0)
         return np.where(fitted, np.where(decades > 0, tail, below), np.nan)  # type: ignore[no-any-return]
