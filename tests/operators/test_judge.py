@@ -1,0 +1,177 @@
+"""The results depend on the data alone: any cut, any number of shards, snapshots and crashes anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.block_trade import BlockTrade
+from operators.calibrate import Scale
+from operators.detector import Detector
+from operators.high_volume import HighVolume
+from operators.judge import JudgeSettings
+from tapewatch.records import SECOND, Array, Tape
+
+
+class QuickBlocks(BlockTrade):
+    """Block trades after a short warm-up."""
+
+    scale: ClassVar[Scale] = Scale(lowest=0, octaves=32, shape=0.3, spread=0.5, prior_peaks=5, warm_up=20)
+
+
+class QuickVolume(HighVolume):
+    """High volume after a short warm-up."""
+
+    scale: ClassVar[Scale] = Scale(
+        lowest=-4,
+        octaves=12,
+        shape=0.0,
+        spread=0.25,
+        prior_peaks=5,
+        warm_up=10,
+        usual_threshold=1.5,
+        prior_observations=5,
+    )
+
+
+def judging(lateness_ns: int = 0, **limits: float) -> JudgeSettings:
+    detectors: tuple[Detector, ...] = (
+        QuickVolume(width="10s", baseline_windows=6, limits=limits),
+        QuickBlocks(),
+    )
+    return JudgeSettings(
+        detectors, 5.0, lateness_ns, ("1s", "10s", "1m"), keep_scores=True, flow="market", source=""
+    )
+
+
+def whole(line: Any, tapes: Any, records: Array, lateness_ns: int, **limits: float) -> Any:
+    """Return what one shard makes of one batch."""
+    reference = line(judging(lateness_ns, **limits), 1)
+    for tape in tapes(records, []):
+        reference.feed(tape)
+    reference.end()
+    return reference.store
+
+
+def differences(found: Any, wanted: Any) -> list[Any]:
+    """Return the entries in which two stores differ, few enough to read."""
+    different: list[Any] = []
+    for name, left, right in zip(
+        ("anomalies", "bars", "scores", "counters"), found.contents, wanted.contents, strict=True
+    ):
+        if name == "scores":
+            left, right = ({k: (v[0], v[2]) for k, v in side.items()} for side in (left, right))
+        different += [
+            (name, k, left.get(k), right.get(k))
+            for k in {**left, **right}
+            if repr(left.get(k)) != repr(right.get(k))
+        ]
+    return different[:6]
+
+
+cases = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 2**32 - 1),
+        "count": st.integers(60, 1500),
+        "instruments": st.integers(1, 8),
+        "days": st.integers(1, 4),
+        "jitter_ns": st.sampled_from([0, 0, 1, SECOND // 3, 3 * SECOND, 15 * SECOND]),
+    }
+)
+lateness = st.sampled_from([0, 1, SECOND, 12 * SECOND])
+cut = st.lists(st.integers(0, 1500), max_size=30)
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=cases, lateness_ns=lateness, cuts=cut, shards=st.sampled_from([1, 2, 3, 7]))
+def test_any_cut_and_any_number_of_shards_give_the_same_results(
+    line: Any,
+    tapes: Callable[..., Sequence[Tape]],
+    trades: Any,
+    case: Any,
+    lateness_ns: int,
+    cuts: list[int],
+    shards: int,
+) -> None:
+    records = trades(**case)
+    wanted = whole(line, tapes, records, lateness_ns, SYM1=400.0)
+    found = line(judging(lateness_ns, SYM1=400.0), shards)
+    for tape in tapes(records, cuts):
+        found.feed(tape)
+    found.end()
+    assert differences(found.store, wanted) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    case=cases, lateness_ns=lateness, cuts=cut, ends=st.sets(st.integers(0, 30), max_size=4), crash=st.integers(0, 30),
+    back=st.integers(1, 6),
+)  # fmt: skip
+def test_stops_crashes_and_resumes_change_nothing(
+    line: Any,
+    tapes: Any,
+    trades: Any,
+    case: Any,
+    lateness_ns: int,
+    cuts: list[int],
+    ends: set[int],
+    crash: int,
+    back: int,
+) -> None:
+    records = trades(**case)
+    wanted = whole(line, tapes, records, lateness_ns)
+    found = line(judging(lateness_ns), 3)
+    batches = tapes(records, cuts)
+    snapshots = [found.snapshot()]
+    at, crashed = 0, False
+    while at < len(batches):
+        found.feed(batches[at])
+        at += 1
+        if at in ends:
+            # A graceful stop shows what is unfinished, then takes the snapshot that the next run starts from.
+            found.end()
+            found.resume(found.snapshot())
+        snapshots = [*snapshots[:at], found.snapshot()]
+        if at == crash and not crashed:
+            crashed, at = True, max(at - back, 0)
+            found.resume(snapshots[at])
+    found.end()
+    found.end()
+    assert differences(found.store, wanted) == []
+
+
+@pytest.mark.parametrize("jitter_ns", [0, 3 * SECOND])
+def test_there_are_anomalies_of_both_kinds_and_some_are_taken_back(
+    line: Any, tapes: Any, trades: Any, jitter_ns: int
+) -> None:
+    """The properties above would hold of empty tables too."""
+    detectors, taken_back = set(), 0
+    for seed in range(12):
+        records = trades(seed, jitter_ns=jitter_ns)
+        found = line(judging(), 2)
+        for tape in tapes(records, list(range(0, 1500, 25))):
+            found.feed(tape)
+            found.end()
+        detectors |= {row[4] for row in found.store.anomalies.values()}
+        taken_back += found.store.deleted
+    assert detectors == {"high_volume", "block_trade"}
+    assert taken_back > 0
+
+
+def test_a_snapshot_does_not_change_later(line: Any, tapes: Any, trades: Any) -> None:
+    found = line(judging(), 1)
+    first, *rest = tapes(trades(3), [700, 900])
+    found.feed(first)
+    bars, judge = found._steps[0]
+    held = (bars.snapshot(), judge.snapshot())
+    before = found.snapshot()
+    for tape in rest:
+        found.feed(tape)
+    found.end()
+    import pickle
+
+    assert pickle.dumps([held]) == before
