@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -100,21 +101,32 @@ Change = tuple[Array, int, int]
 def _high_volume(tape: InstrumentTape, injection: Injection) -> Change:
     start = injection.at_ns if injection.duration_ns else injection.at_ns // MINUTE * MINUTE
     end = start + (injection.duration_ns or MINUTE)
-    median = float(np.median(tape.minute_volumes(start)))
-    target = round(injection.size * median * (end - start) / MINUTE)
-    if target < 1:
+    volume = injection.size * float(np.median(tape.minute_volumes(start)))
+    if round(volume) < 1:
         raise ValueError(f"{injection.key} traded in too few of the {_LOCAL_MINUTES} minutes before {start}")
-    here = tape.between(start, end)
     records = tape.records.copy()
-    growth = target / max(1, int(records["size"][here].sum()))
-    # Both more trades and larger ones, as when a market wakes up.
-    more = round(max(1, here.stop - here.start) * max(0.0, growth**0.6 - 1.0))
-    more = min(max(more, 1 if here.stop == here.start else 0), target)
-    added = tape.prints(tape.rng.integers(start, end, more), tape.usual_sizes(more), ticks=2)
+    parts = [records]
+    # Each clock minute gets its share exactly: chance must not leave all of them below the size asked for.
+    edges = [start, *range((start // MINUTE + 1) * MINUTE, end, MINUTE), end]
+    for low, high in pairwise(edges):
+        target = round(volume * (high - low) / MINUTE)
+        if target > 0:
+            parts.append(_raised(tape, records, low, high, target))
+    return in_time(np.concatenate(parts)), start, end
+
+
+def _raised(tape: InstrumentTape, records: Array, start: int, end: int, target: int) -> Array:
+    """Change sizes of ``records`` in place and return trades to add: the window's volume is ``target``."""
+    here = tape.between(start, end)
     kept = records["size"][here].astype(np.int64)
+    growth = target / max(1, int(kept.sum()))
+    # Both more trades and larger ones, as when a market wakes up.
+    more = round(max(1, len(kept)) * max(0.0, growth**0.6 - 1.0))
+    more = min(max(more, 0 if len(kept) else 1), target)
+    added = tape.prints(tape.rng.integers(start, end, more), tape.usual_sizes(more), ticks=2)
     sizes = _summing_to(np.concatenate([kept, added["size"].astype(np.int64)]), target)
     records["size"][here], added["size"] = sizes[: len(kept)], sizes[len(kept) :]
-    return in_time(np.concatenate([records, added])), start, end
+    return added
 
 
 def _block_trade(tape: InstrumentTape, injection: Injection) -> Change:
