@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from connectors.chain import Chain, Records, TapeFile, open_records
+from connectors.validity import valid
 from tapewatch.errors import UserError
 from tapewatch.records import LATEST, Array, Block
 from tapewatch.symbology import Symbols
@@ -29,12 +30,13 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Consecutive records of a chain; see `Block` for the fields."""
+    """Consecutive records of a chain; see `Block`. ``clean`` says that all are known to be fit."""
 
     records: Array
     times: Array
     codes: Array | None
     names: tuple[str, ...]
+    clean: bool = False
 
 
 @dataclass(slots=True)
@@ -49,6 +51,7 @@ class _Cursor:
     block: Block | None = None
     at: int = 0
     before: int = 0
+    fit: Array | None = None
     _run: Array | None = None
 
     def __post_init__(self) -> None:
@@ -61,23 +64,23 @@ class _Cursor:
     def run(self) -> Array:
         """Latest event time of the file up to each record of the block, int64 ns."""
         if self._run is None and self.block is not None:
-            # What has an impossible time must not hold up the files beside it.
-            times = self.block.times
-            sane = np.where(times <= LATEST, times, 0).astype(np.int64)
-            self._run = np.maximum(np.maximum.accumulate(sane), self.before)
+            # What is unfit must not hold up the files beside it, nor the pace.
+            times = self.block.times if self.fit is None else np.where(self.fit, self.block.times, 0)
+            self._run = np.maximum(np.maximum.accumulate(times.astype(np.int64)), self.before)
         return self._run  # type: ignore[return-value]
 
     def show(self, block: Block, at: int) -> None:
         """Go on to a block, of which ``at`` records have been taken before."""
         self.block, self.at, self._run, self.before = block, at, None, self.position.clock
+        self.fit, _ = valid(block.records, block.times)
 
     def last(self) -> int:
         """Latest event time of the block, or of the file before it."""
         if self.block is None:
             return self.position.clock
-        times = self.block.times
-        largest = int(times.max())
-        return max(largest, self.before) if largest <= LATEST else int(self.run[-1])
+        if self.fit is None and len(self.block.times):
+            return max(int(self.block.times.max()), self.before)
+        return int(self.run[-1]) if len(self.block.times) else self.before
 
     def take(self, count: int) -> Piece:
         assert self.block is not None  # noqa: S101 - callers look at `left` first
@@ -87,7 +90,7 @@ class _Cursor:
         self.at += count
         self.position.taken += count
         codes = None if block.codes is None else block.codes[part]
-        return Piece(block.records[part], block.times[part], codes, block.names)
+        return Piece(block.records[part], block.times[part], codes, block.names, self.fit is None)
 
 
 class ChainReader:
@@ -173,7 +176,7 @@ class ChainReader:
                 continue
             cursor = _Cursor(order, file, open_records(file.path, self._block_records), position)
             if file.header.schema == "mixed":
-                # Symbols of a live capture come among its records, so the reader's own table is the one to ask.
+                # Symbols of a live capture come among its records: the reader's own table is the one to ask.
                 self.symbols = cursor.records.header.symbols
             self._active.append(cursor)
             self._load(cursor, drop=position.taken)
@@ -239,4 +242,5 @@ def _concatenate(pieces: list[Piece], order: Array) -> Piece:
         np.concatenate([piece.times for piece in pieces])[order],
         codes,
         tuple(names),
+        all(piece.clean for piece in pieces),
     )

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.chain import Chain, find, plan
@@ -17,13 +18,14 @@ from tapewatch.credit import Credit
 from tapewatch.errors import UserError
 from tapewatch.log import log
 from tapewatch.progress import Bar
-from tapewatch.records import LATEST, Tape
+from tapewatch.records import LATEST, TRADE, Tape
 from tapewatch.settings import SourceSettings
 
 _STATE_VERSION = 1
 #: Batches under way between a source and the slowest sink.
-_BATCHES_UNDER_WAY = 4
+_BATCHES_UNDER_WAY = 2
 _NAP = timedelta(milliseconds=1)
+_NOTHING = Piece(np.empty(0, TRADE), np.empty(0, np.uint64), None, (), clean=True)
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class FilesPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
             chain, self._state.files, settings.batch_records, self._on_damage, self._count
         )
         self._bar = Bar(chain.name, chain.size)
+        self._told: dict[str, int] | None = None
         self._begun: tuple[float, int] | None = None
         self._awake: datetime | None = None
 
@@ -94,6 +97,9 @@ class FilesPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
             return []
         piece = self._reader.next(self._limit())
         if piece is None:
+            if self._told != self._state.counters:
+                # What was counted behind the last record: damage, records of other schemas.
+                return [self._tape(_NOTHING)]
             self._bar.update(self._state.counters.get("records", 0), self._reader.consumed, last=True)
             raise StopIteration
         if not len(piece.records):
@@ -104,7 +110,7 @@ class FilesPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
     def _tape(self, piece: Piece) -> Tape:
         records, times, codes = piece.records, piece.times, piece.codes
         self._count({"records": len(records)})
-        mask, reasons = valid(records, times)
+        mask, reasons = (None, {}) if piece.clean else valid(records, times)
         if mask is not None:
             self._count(reasons)
             records, times = records[mask], times[mask]
@@ -112,6 +118,7 @@ class FilesPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         state = self._state
         if len(times):
             state.clock = max(state.clock, int(times.max()) + self._chain.width_ns)
+        self._told = dict(state.counters)
         tape = Tape(
             partition=self._chain.name,
             seq=self._seq,
@@ -124,7 +131,7 @@ class FilesPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
             codes=codes,
             names=piece.names,
             width_ns=self._chain.width_ns,
-            counters=dict(state.counters),
+            counters=self._told,
             credit=self._credit.path,
         )
         self._seq += 1

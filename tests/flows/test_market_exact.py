@@ -1,0 +1,181 @@
+"""The whole flow gives the same results however it is run and however the same tape is given to it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from connectors.dbn_writer import write_dbn
+from connectors.market_simulator import MarketSimulation, simulate
+from tapewatch.records import DAY
+
+Flow = Callable[..., "subprocess.CompletedProcess[str]"]
+Tables = Callable[[Path], dict[str, list[Any]]]
+#: So that there are many anomalies, of both detectors, and every score is compared.
+SETTINGS: dict[str, object] = {
+    "alerts__per_key_per_day": "5",
+    "sinks__scores": "true",
+    "sinks__bars": ["1s", "1m", "1h"],
+    "source__batch_records": "5000",
+    "detectors__high_volume__baseline_windows": "10",
+}
+
+
+@pytest.fixture(scope="module")
+def tape(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return two files of one simulated dataset, three days in all; the second day is in both halves."""
+    folder = tmp_path_factory.mktemp("tape")
+    session = simulate(MarketSimulation(symbols=6, minutes=3 * 390, seed=11, trades_per_minute=12))
+    days = session.records["ts_recv"] // DAY
+    middle = np.unique(days)[1]
+    odd = session.records["sequence"] % 2 == 1
+    halves = ((days < middle) | ((days == middle) & odd), (days > middle) | ((days == middle) & ~odd))
+    paths = [folder / name for name in ("z.dbn.zst", "a.dbn")]
+    for path, half in zip(paths, halves, strict=True):
+        write_dbn(path, session.records[half], session.symbols)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def wanted(
+    tape: list[Path], run_market: Flow, tables: Tables, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[Any]]:
+    """Return the results of a plain run."""
+    folder = tmp_path_factory.mktemp("plain")
+    ended = run_market(folder, tape, **SETTINGS)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    results = tables(folder / "results.db")
+    assert {row[4] for row in results["anomalies"]} == {"high_volume", "block_trade"}
+    assert len(results["anomalies"]) > 20
+    assert len(results["scores"]) > 10_000
+    return results
+
+
+VARIANTS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "-w 2": (["-w", "2"], {}),
+    "-w 3": (["-w", "3"], {}),
+    "batches of 777": ([], {"source__batch_records": "777"}),
+    "one batch": (["-w", "2"], {"source__batch_records": "4000000"}),
+    "one shard": ([], {"shards": "1"}),
+    "seven shards": (["-w", "2"], {"shards": "7"}),
+    "another hash seed": ([], {"env": {"PYTHONHASHSEED": "12345"}}),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_workers_batches_shards_and_hash_seeds_change_nothing(
+    name: str, tape: list[Path], wanted: dict[str, Any], run_market: Flow, tables: Tables, tmp_path: Path
+) -> None:
+    args, settings = VARIANTS[name]
+    ended = run_market(tmp_path, tape, *args, **{**SETTINGS, **settings})
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert tables(tmp_path / "results.db") == wanted
+
+
+def test_the_order_in_which_files_are_named_changes_nothing(
+    tape: list[Path], wanted: dict[str, Any], run_market: Flow, tables: Tables, tmp_path: Path
+) -> None:
+    run_market(tmp_path, [tape[1], tape[0].parent / "*.zst", tape[1]], **SETTINGS)
+    assert tables(tmp_path / "results.db") == wanted
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for held in sockets:
+        held.bind(("127.0.0.1", 0))
+    ports = [int(held.getsockname()[1]) for held in sockets]
+    for held in sockets:
+        held.close()
+    return ports
+
+
+def test_two_processes_give_the_same_results(
+    tape: list[Path], wanted: dict[str, Any], start_market: Any, tables: Tables, tmp_path: Path
+) -> None:
+    addresses = ";".join(f"127.0.0.1:{port}" for port in free_ports(2))
+    processes = [start_market(tmp_path, tape, "-i", str(i), "-a", addresses, **SETTINGS) for i in (0, 1)]
+    ended = [(process.communicate(timeout=120), process.returncode) for process in processes]
+    assert ended == [(("", ""), 0)] * 2
+    assert tables(tmp_path / "results.db") == wanted
+
+
+def test_running_again_into_the_same_store_changes_nothing(
+    tape: list[Path], wanted: dict[str, Any], run_market: Flow, tables: Tables, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        assert run_market(tmp_path, tape, **SETTINGS).returncode == 0
+    assert tables(tmp_path / "results.db") == wanted
+
+
+def test_two_datasets_in_one_run_are_what_each_is_alone(
+    trades: Any, write: Any, run_market: Flow, tables: Tables, tmp_path: Path
+) -> None:
+    """Two tapes with the same instrument ids and overlapping times."""
+    paths = [
+        write(tmp_path / f"{name}.dbn.zst", trades(seed, count=20_000), dataset=name)
+        for seed, name in enumerate(("EQUS.MINI", "GLBX.MDP3"))
+    ]
+    results = []
+    for name, given in (("both", paths), ("first", paths[:1]), ("second", paths[1:])):
+        folder = tmp_path / name
+        folder.mkdir()
+        assert run_market(folder, given, "-w", "2", **SETTINGS).returncode == 0
+        results.append(tables(folder / "results.db"))
+    both, first, second = results
+    assert first["anomalies"]
+    assert second["anomalies"]
+    for kind in ("anomalies", "bars"):
+        assert both[kind] == sorted(first[kind] + second[kind], key=repr)
+
+
+def _without_dataset(results: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    cut = {"anomalies": 5, "bars": 2}
+    rows = {kind: [row[:at] + row[at + 1 :] for row in results[kind]] for kind, at in cut.items()}
+    return {**{kind: sorted(kept, key=repr) for kind, kept in rows.items()}, "scores": results["scores"]}
+
+
+@pytest.mark.parametrize(
+    ("dbn", "other"),
+    [
+        ("dbn/equs-mini-20131007.trades.dbn.zst", "csv/equs-mini-20131007.trades.raw.csv.zst"),
+        ("dbn/equs-mini-20131007.trades.dbn.zst", "csv/equs-mini-20131007.trades.pretty.csv.zst"),
+        ("dbn/es_trades_sample.dbn.zst", "csv/es-trades-sample.trades.pretty.csv.zst"),
+        ("dbn/es_trades_sample.dbn.zst", "csv/es-trades-sample.trades.pretty.json.zst"),
+    ],
+)
+def test_encodings_of_one_tape_give_the_same_results(
+    dbn: str, other: str, data: Path, run_market: Flow, tables: Tables, tmp_path: Path
+) -> None:
+    settings = {**SETTINGS, "detectors__high_volume__width": "10s", "sinks__bars": ["1m"]}
+    results = []
+    for number, path in enumerate((data / dbn, data / other)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        ended = run_market(folder, [path], **{**settings, "source__batch_records": "131072"})
+        assert (ended.returncode, ended.stderr) == (0, "")
+        results.append(_without_dataset(tables(folder / "results.db")))
+    assert results[0]["scores"]
+    assert results[0]["bars"] == results[1]["bars"]
+    assert results[0] == results[1]
+
+
+def test_real_equities_and_gold_in_one_run(data: Path, run_market: Flow, tables: Tables, tmp_path: Path) -> None:
+    paths = [
+        data / "dbn" / name
+        for name in ("glbx-mdp3-20131007.gc.trades.dbn.zst", "equs-mini-20131007.trades.dbn.zst")
+    ]
+    results = []
+    for name, given, args in (("both", paths, ["-w", "2"]), ("gold", paths[:1], []), ("equities", paths[1:], [])):
+        folder = tmp_path / name
+        folder.mkdir()
+        assert run_market(folder, given, *args).returncode == 0
+        results.append(tables(folder / "results.db"))
+    both, gold, equities = results
+    for kind in ("anomalies", "bars"):
+        assert both[kind] == sorted(gold[kind] + equities[kind], key=repr)
