@@ -8,11 +8,14 @@ from types import TracebackType
 
 import zstandard
 
+from connectors.read_ahead import ReadAhead
+from connectors.zst_blocks import NotZstError, TruncatedError, ZstBlocks
 from tapewatch.errors import DamagedError, UserError
 
-#: Compressed bytes given to the decompressor at once. One such piece can expand to 128 MiB at the very
-#: most (a zst block of 4 bytes may stand for 128 KiB), so a hostile file cannot take the memory.
-_PIECE = 1 << 12
+#: Largest window of a frame: what `zstd --ultra --long=28` may ask for.
+_LARGEST_WINDOW = 1 << 28
+#: Files from this size on are decompressed in a thread of their own.
+_WORTH_A_THREAD = 1 << 19
 
 
 class ByteStream:
@@ -43,6 +46,7 @@ class ByteStream:
             raise UserError(f"cannot read {path}: {error.strerror}") from error
         self.consumed = 0
         self.damage: str | None = None
+        self._ahead: ReadAhead[bytes] | None = None
         self._pieces = self._decompressed() if path.name.endswith(".zst") else self._plain()
 
     def _plain(self) -> Iterator[bytes]:
@@ -51,29 +55,30 @@ class ByteStream:
             yield piece
 
     def _decompressed(self) -> Iterator[bytes]:
-        factory = zstandard.ZstdDecompressor(max_window_size=1 << 28)
-        frame = None
-        while raw := self._file.read(_PIECE):
-            self.consumed += len(raw)
-            while raw:
-                frame = frame or factory.decompressobj()
-                try:
-                    piece = frame.decompress(raw)
-                except zstandard.ZstdError:
-                    self.damage = f"its zst data is damaged near byte {self.consumed:,} of {self.size:,}"
-                    return
+        factory = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
+        blocks = ZstBlocks(self._file)
+        frame = factory.decompressobj()
+        try:
+            for chunk, ends in blocks.chunks():
+                self.consumed = blocks.consumed
+                piece = frame.decompress(chunk)
                 if piece:
                     yield piece
-                raw = frame.unused_data if frame.eof else b""
-                if frame.eof:
-                    frame = None
-        if frame is not None:
-            self.damage = f"it ends in the middle of a zst frame, after {self.consumed:,} bytes"
+                if ends:
+                    frame = factory.decompressobj()
+        except (zstandard.ZstdError, NotZstError):
+            self.damage = f"its zst data is damaged near byte {blocks.consumed:,} of {self.size:,}"
+        except TruncatedError:
+            self.damage = f"it ends in the middle of a zst frame, after {blocks.consumed:,} bytes"
+        self.consumed = blocks.consumed
 
     def read(self, size: int, held: bytes = b"") -> bytes:
         """Return ``held`` and the next bytes, at least ``size`` in all unless what is whole of the file ends."""
         pieces = [held] if held else []
         have = len(held)
+        if self._ahead is None and self.size >= _WORTH_A_THREAD and size >= _WORTH_A_THREAD:
+            self._ahead = ReadAhead(self._pieces)
+            self._pieces = iter(self._ahead)
         while have < size:
             piece = next(self._pieces, None)
             if piece is None:
@@ -101,6 +106,8 @@ class ByteStream:
 
     def close(self) -> None:
         """Close the file."""
+        if self._ahead is not None:
+            self._ahead.close()
         self._file.close()
 
     def __enter__(self) -> ByteStream:

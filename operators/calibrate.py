@@ -30,12 +30,14 @@ _KEPT = 13
 _COMMONEST_ALARM = 0.01
 _SESSION = 390 * MINUTE
 _LARGEST_SHAPE = 0.7
+#: From this many observations a row on, each row is counted by itself.
+_MANY = 500
 #: Peaks are this many times the square root of the observations.
 _PEAKS = 1.25
 #: How much further away few peaks keep the threshold.
 _CAUTION = 0.1
 #: The same for a history that is shorter than a day, by the logarithm of how much.
-_CAUTION_OF_REACH = 0.06
+_CAUTION_OF_REACH = 0.03
 #: Spending up to this many times the budget is taken for chance, or for real events.
 _TOLERATED = 3.0
 _LARGEST_PRESSURE = 50.0
@@ -83,8 +85,11 @@ class Scale:
 
     def bin_of(self, scores: Floats) -> Array:
         """Return the bin of each score: the leading bits of its floating-point form, which are monotone."""
-        bits = np.maximum(scores, 0).astype(np.float32).view(np.int32) >> 19
-        return np.clip(bits - ((127 + self.lowest) << 4), 0, self.bins - 1)
+        bits = scores.astype(np.float32).view(np.int32)
+        bits >>= 19
+        bits -= (127 + self.lowest) << 4
+        np.maximum(bits, 0, out=bits)
+        return np.minimum(bits, self.bins - 1, out=bits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +179,8 @@ class Calibration:
         if np.isnan(scores).any():
             return self._without_nans(rows, starts, scores, times, every=every)
         alarm = np.zeros(len(scores), bool)
-        threshold = np.empty(len(scores))
-        severity = np.full(len(scores), np.nan)
+        # Without `every` only the places of alarms are ever written, or read.
+        threshold, severity = np.empty(len(scores)), np.empty(len(scores))
         bins = self._scale.bin_of(scores)
         at, end = starts[:-1].copy(), starts[1:]
         days = times // DAY if len(times) and times.min() // DAY != times.max() // DAY else None
@@ -230,27 +235,34 @@ class Calibration:
         limit = np.repeat(self._fits[row, 5], length)
         part = scores[place]
         over = part >= limit
-        alarm[place], threshold[place] = over, limit
+        alarm[place] = over
         counted = bins[place]
-        rows = np.repeat(row, length)
-        if over.any():
-            found = np.flatnonzero(over)
+        found = np.flatnonzero(over)
+        if len(found):
+            rows = np.repeat(row, length)
             counted = counted.copy()
             counted[found] = np.minimum(counted[found], self._scale.bin_of(limit[found]))
             where = np.arange(place.start, place.stop)[found] if whole else place[found]
             # A burst of alarms is one to a person: what counts against the budget is minutes with alarms.
-            minutes = np.unique(np.stack([rows[found], times[where] // MINUTE]), axis=1)
-            np.add.at(self._integers, (minutes[0], 5), 1)
+            for r, _ in set(zip(rows[found].tolist(), (times[where] // MINUTE).tolist(), strict=True)):
+                self._integers[r, 5] += 1
+            threshold[where] = limit[found]
             if not every:
                 severity[where] = self.severity(rows[found], part[found])
         if every:
-            severity[place] = self.severity(rows, part)
-        flat = self._counts.reshape(-1)
-        index = rows.astype(np.int64) * self._scale.bins + counted
-        if 4 * len(index) > len(flat):
-            flat += np.bincount(index, minlength=len(flat)).astype(np.int32) * np.int32(_ONE)
-        else:
-            np.add.at(flat, index, np.int32(_ONE))
+            threshold[place] = limit
+            severity[place] = self.severity(np.repeat(row, length), part)
+        self._count(row, length, counted)
+
+    def _count(self, row: Array, length: Array, counted: Array) -> None:
+        if len(counted) > _MANY * len(row):
+            ends = np.cumsum(length)
+            for r, first, last in zip(row, ends - length, ends, strict=True):
+                counts = np.bincount(counted[first:last], minlength=self._scale.bins)
+                self._counts[r] += counts.astype(np.int32) * np.int32(_ONE)
+            return
+        index = np.repeat(row, length).astype(np.int64) * self._scale.bins + counted
+        np.add.at(self._counts.reshape(-1), index, np.int32(_ONE))
 
     def _new_days(self, row: Array, today: Array, first: Int64s) -> None:
         """Begin a UTC day for the rows that come to one: forget a little, and take the day before into account."""
@@ -322,7 +334,7 @@ class Calibration:
             threshold = known * threshold + (1 - known) * np.maximum(threshold, scale.usual_threshold)
         self._fits[row, 1:7] = np.stack([u, spread, shape, share, threshold, per_day], axis=1)
         seen = self._integers[row, 0]
-        self._integers[row, 1] = seen + np.clip(seen // 3, 30, 65_536)
+        self._integers[row, 1] = seen + np.clip(seen // 2, 30, 65_536)
 
     def severity(self, rows: Array, scores: Floats) -> Floats:
         """Return severities of 0 to 100: 50 is what one instrument shows once a day, 75 once in 100 days.
@@ -336,7 +348,8 @@ class Calibration:
         safe = np.where(flat, 1.0, shape)
         depth = np.where(flat, excess, np.log1p(safe * excess) / safe)
         bins = self._scale.bin_of(scores)
-        distinct, which = np.unique(rows, return_inverse=True)
+        distinct = np.array(sorted(set(rows.tolist())), np.intp)
+        which = np.searchsorted(distinct, rows)
         sums = np.cumsum(self._counts[distinct][:, ::-1], axis=1, dtype=np.int64)[:, ::-1]
         above, totals = sums[which, bins], sums[which, 0]
         body = np.log(np.maximum(totals, 1) / np.maximum(above, 1))

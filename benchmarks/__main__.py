@@ -1,0 +1,123 @@
+"""``make bench``: the market flow beside what a user could use instead, in one run, as ratios.
+
+The tape is the real day of ``TAPEWATCH_TEST_DATA`` if that is set, else a simulated one.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import alternatives
+from benchmarks.measure import forget, interleaved, peak_mib, start_up
+from connectors.dbn_records import DbnRecords
+from connectors.dbn_writer import write_dbn
+from connectors.market_simulator import MarketSimulation, simulate
+from tapewatch.records import DAY
+
+_RUNS = 7
+_WINDOWED_RECORDS = 100_000
+
+
+def main() -> int:
+    """Measure and print the table."""
+    # The alternatives' own warnings do not belong in the table.
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tape = _tape(folder)
+        count = sum(len(block.records) for block in DbnRecords(tape).blocks())
+        print(f"{tape.name}: {count:,} trades; medians of {_RUNS} runs, in turn, in one process\n")
+        print("| what | records/s | against | records/s | ratio | goal |\n|---|---|---|---|---|---|")
+        _speed(tape, folder, count)
+        starts = [start_up(tape, folder) for _ in range(_RUNS)]
+        print(f"\nstart-up until the first record: {statistics.median(starts):.2f} s (goal: under 0.8)")
+        _memory(folder)
+    return 0
+
+
+def _tape(folder: Path) -> Path:
+    data = os.environ.get("TAPEWATCH_TEST_DATA")
+    if data:
+        return Path(data) / "dbn" / "equs-mini-20131008.trades.dbn.zst"
+    path = folder / "simulated.dbn.zst"
+    session = simulate(MarketSimulation(symbols=20, trades_per_minute=100.0))
+    write_dbn(path, session.records, session.symbols)
+    return path
+
+
+def _flow(tape: Path, folder: Path, bars: str) -> Callable[[], None]:
+    from bytewax.testing import run_main
+
+    os.environ["TAPEWATCH_SOURCE__PATHS"] = f'["{tape}"]'
+    from flows.market import market
+    from tapewatch.settings import load
+
+    def run() -> None:
+        forget(folder)
+        os.environ["TAPEWATCH_SINKS__SQLITE__PATH"] = str(folder / "bench.db")
+        os.environ["TAPEWATCH_SINKS__BARS"] = bars
+        run_main(market(load()))
+
+    return run
+
+
+def _speed(tape: Path, folder: Path, count: int) -> None:
+    took = interleaved(
+        _RUNS,
+        minutes=_flow(tape, folder, '["1m"]'),
+        seconds=_flow(tape, folder, '["1s"]'),
+        decode=lambda: alternatives.to_ndarray(tape),
+    )
+    slow = interleaved(1, pandas=lambda: alternatives.pandas_rule(tape))
+    some = min(count, _WINDOWED_RECORDS)
+    windows = interleaved(1, windows=lambda: alternatives.bytewax_windows(tape, some))
+    ours = count / took["minutes"]
+    rows = [
+        ("1-minute bars stored", ours, "DBNStore.to_ndarray", count / took["decode"], "1/3"),
+        (
+            "1-second bars stored",
+            count / took["seconds"],
+            "DBNStore.to_ndarray",
+            count / took["decode"],
+            "1/12",
+        ),
+        ("1-minute bars stored", ours, "Bytewax's window operators", some / windows["windows"], "15"),
+        ("1-minute bars stored", ours, "pandas (to_df, groupby, resample)", count / slow["pandas"], "6"),
+    ]
+    for what, rate, other, its, goal in rows:
+        print(f"| both detectors, {what} | {rate:,.0f} | {other} | {its:,.0f} | {rate / its:.2f} | {goal} |")
+
+
+def _memory(folder: Path) -> None:
+    small, large = folder / "1M.dbn.zst", folder / "10M.dbn.zst"
+    session = simulate(MarketSimulation(symbols=20, trades_per_minute=128.0))
+    write_dbn(small, session.records, session.symbols)
+    parts = []
+    for day in range(10):
+        part = session.records.copy()
+        for name in ("ts_event", "ts_recv"):
+            part[name] += np.uint64(day * DAY)
+        parts.append(part)
+    write_dbn(large, np.concatenate(parts), session.symbols)
+    print("\n| peak memory, MiB | 1 M trades | 10 M trades | ratio | goal |\n|---|---|---|---|---|")
+    for title, arguments, processes in (
+        ("one worker", (), 1),
+        ("-w 2", ("-w", "2"), 1),
+        ("two processes", (), 2),
+    ):
+        few = peak_mib(small, folder, *arguments, processes=processes)
+        many = peak_mib(large, folder, *arguments, processes=processes)
+        print(f"| {title} | {few:.0f} | {many:.0f} | {many / few:.2f} | 1.10 |")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
