@@ -12,6 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +57,7 @@ def _tape(folder: Path) -> Path:
 def _flow(tape: Path, folder: Path, bars: str) -> Callable[[], None]:
     from bytewax.testing import run_main
 
+    start: Any = run_main
     os.environ["TAPEWATCH_SOURCE__PATHS"] = f'["{tape}"]'
     from flows.market import market
     from tapewatch.settings import load
@@ -64,7 +66,7 @@ def _flow(tape: Path, folder: Path, bars: str) -> Callable[[], None]:
         forget(folder)
         os.environ["TAPEWATCH_SINKS__SQLITE__PATH"] = str(folder / "bench.db")
         os.environ["TAPEWATCH_SINKS__BARS"] = bars
-        run_main(market(load()))
+        start(market(load()))
 
     return run
 

@@ -39,7 +39,8 @@ def bytewax_windows(path: Path, most: int) -> int:
     align = datetime(2000, 1, 1, tzinfo=UTC)
 
     def records() -> Iterator[tuple[str, tuple[datetime, int]]]:
-        for number, record in enumerate(databento.DBNStore.from_file(path)):
+        tape: Any = databento.DBNStore.from_file(path)
+        for number, record in enumerate(tape):
             if number == most:
                 return
             moment = datetime.fromtimestamp(record.ts_recv / 1e9, UTC)
@@ -57,7 +58,8 @@ def bytewax_windows(path: Path, most: int) -> int:
     blocks = op.filter("large", tape, lambda item: item[1][1] > _BLOCK)
     op.output("alarms", alarms, TestingSink(found))
     op.output("told", blocks, TestingSink(found))
-    run_main(flow)
+    run: Any = run_main
+    run(flow)
     return most
 
 

@@ -73,7 +73,7 @@ class ByteStream:
         self.consumed = blocks.consumed
 
     def read(self, size: int, held: bytes = b"") -> bytes:
-        """Return ``held`` and the next bytes, at least ``size`` in all unless what is whole of the file ends."""
+        """Return ``held`` and the next bytes, at least ``size`` in all unless the file ends before."""
         pieces = [held] if held else []
         have = len(held)
         if self._ahead is None and self.size >= _WORTH_A_THREAD and size >= _WORTH_A_THREAD:

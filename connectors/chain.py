@@ -78,7 +78,8 @@ def find(patterns: Sequence[str]) -> list[Path]:
     """
     if not patterns:
         raise UserError(
-            "`source.paths` is empty; name the files to read, e.g. TAPEWATCH_SOURCE__PATHS='[\"day.trades.dbn.zst\"]'"
+            "`source.paths` is empty; name the files to read, e.g. "
+            "TAPEWATCH_SOURCE__PATHS='[\"day.trades.dbn.zst\"]'"
         )
     found: dict[Path, None] = {}
     for pattern in patterns:
@@ -187,7 +188,7 @@ def _chain(dataset: str, files: list[TapeFile]) -> Chain:
         if (file.header.kind, file.header.width_ns) != (first.kind, first.width_ns):
             raise UserError(
                 f"{files[0].path} ({first.schema}) and {file.path} ({file.header.schema}) tell of the same "
-                f"dataset{' ' + dataset if dataset else ''} in different ways; give either trades or bars of one width"
+                f"dataset{' ' + dataset if dataset else ''} in two ways; give trades, or bars of one width"
             )
         symbols.merge(file.header.symbols)
     return Chain(dataset or "tape", first.kind, dataset, first.width_ns, symbols, tuple(files))

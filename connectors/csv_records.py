@@ -1,7 +1,7 @@
 """Databento's CSV encoding, raw or pretty, as blocks of NumPy records: parsed by columns, not by lines.
 
-Raw files hold integers (nanoseconds, prices in units of 1e-9), pretty ones ISO times and decimals; which it is
-is decided by each column of the first line of data. Columns that are not needed are passed over.
+Raw files hold integers (nanoseconds, prices in units of 1e-9), pretty ones ISO times and decimals; which it
+is, is decided by each column of the first line of data. Columns that are not needed are passed over.
 """
 
 from __future__ import annotations

@@ -274,17 +274,11 @@ def _times(records: Array) -> Array:
 
 def _intervals(metadata: Any) -> list[Interval]:  # noqa: ANN401 - the library has no types
     """Return what the metadata says of symbols; ids that are no numbers have no meaning here."""
-    intervals = []
-    for mapping in metadata.mappings.items() if isinstance(metadata.mappings, dict) else ():
-        symbol, spans = mapping
-        for span in spans:
-            if str(span["symbol"]).isdigit() and int(span["symbol"]) < 2**32:
-                intervals.append(
-                    Interval(
-                        symbol,
-                        int(span["symbol"]),
-                        day_number(span["start_date"]),
-                        day_number(span["end_date"]),
-                    )
-                )
-    return intervals
+    if not isinstance(metadata.mappings, dict):
+        return []
+    return [
+        Interval(symbol, int(span["symbol"]), day_number(span["start_date"]), day_number(span["end_date"]))
+        for symbol, spans in metadata.mappings.items()
+        for span in spans
+        if str(span["symbol"]).isdigit() and int(span["symbol"]) < 2**32
+    ]

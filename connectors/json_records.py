@@ -1,8 +1,8 @@
 """Databento's JSON encoding, one object a line, as blocks of NumPy records.
 
 Objects are flat or have ``hd`` nested. Times are RFC 3339, or nanoseconds as numbers or texts. A price is a
-decimal, as a text or a number; it is an integer of 1e-9 if the object says ``"raw": true``, or if it is a text
-of digits alone in an object with ``hd`` or with times in digits, which is how Databento writes raw JSON.
+decimal, as a text or a number; it is an integer of 1e-9 if the object says ``"raw": true``, or if it is a
+text of digits alone in an object with ``hd`` or with times in digits, which is how Databento writes raw JSON.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ _SCHEMA_BY_WIDTH = {32: "ohlcv-1s", 33: "ohlcv-1m", 34: "ohlcv-1h", 35: "ohlcv-1
 _HEAD = ("ts_event", "rtype", "publisher_id", "instrument_id")
 #: Range of the integer fields.
 _RANGES = {
-    "rtype": (0, 255), "publisher_id": (0, 2**16 - 1), "instrument_id": (0, 2**32 - 1), "size": (0, 2**32 - 1),
+    "rtype": (0, 255), "publisher_id": (0, 2**16 - 1), "instrument_id": (0, 2**32 - 1),
+    "size": (0, 2**32 - 1),
     "flags": (0, 255), "depth": (0, 255), "ts_in_delta": (-(2**31), 2**31 - 1), "sequence": (0, 2**32 - 1),
     "volume": (0, 2**64 - 1),
 }  # fmt: skip
@@ -156,7 +157,8 @@ class JsonRecords:
             for name, default in (("action", "T"), ("side", "N")):
                 records[name] = _letters(name, [row.get(name) for row in rows], default)
             wanted = records["action"] == b"T"
-        codes, names = None, {}
+        names: dict[str, int] = {}
+        codes = None
         if any("symbol" in row for row in rows):
             spelled = [str(row.get("symbol") or row.get("instrument_id") or 0) for row in rows]
             codes = np.array([names.setdefault(name, len(names)) for name in spelled], np.intp)[wanted]

@@ -35,7 +35,7 @@ class ReadAhead(Generic[T]):
             for item in self._items:
                 if not self._put((item,)):
                     return
-        except BaseException as error:  # noqa: BLE001 - raised where the item is asked for
+        except BaseException as error:
             last = error
         self._put(last)
 

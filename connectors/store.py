@@ -186,7 +186,7 @@ class Store:
         return min(first for first, _ in ends), max(last for _, last in ends)
 
     def rates(self) -> Document:
-        """Return ``records``, ``ts_first``, ``ts_last`` (ns or None) and how many there are in a stretch of tape.
+        """Return ``records``, ``ts_first``, ``ts_last`` (ns or None) and how many a stretch of tape has.
 
         ``records_per_second`` and ``anomalies_per_day`` are None where nothing is stored.
         """

@@ -72,7 +72,7 @@ def _valid_bars(records: Array, times: Array) -> tuple[Array | None, dict[str, i
         {
             "impossible_time": (times < EARLIEST) | (times > LATEST),
             "undefined_price": undefined,
-            "absurd_price": ((prices >= LARGEST_PRICE) | (prices <= -LARGEST_PRICE)).any(axis=0),
+            "absurd_price": np.any((prices >= LARGEST_PRICE) | (prices <= -LARGEST_PRICE), axis=0),
             "inconsistent_bar": (prices > high).any(axis=0) | (prices < low).any(axis=0),
             "absurd_volume": records["volume"] > _LARGEST_VOLUME,
         }

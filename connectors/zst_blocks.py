@@ -1,8 +1,8 @@
 """Compressed zst data cut at its block boundaries, so that what a cut can expand to is known beforehand.
 
 A frame is a header, blocks that stand for at most 128 KiB each, and perhaps a checksum (RFC 8878, section
-3.1.1). Decompressing a few blocks at a time bounds the memory that a hostile file can take, tells half a frame
-from a whole one, and gives the decompressor enough to do at once to work beside another thread.
+3.1.1). Decompressing a few blocks at a time bounds the memory that a hostile file can take, tells half a
+frame from a whole one, and gives the decompressor enough to do at once to work beside another thread.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class ZstBlocks:
                 number = int.from_bytes(head, "little")
                 kind, size = number >> 1 & 3, number >> 3
                 if kind == _RESERVED:
-                    raise NotZstError
+                    raise NotZstError  # noqa: TRY301 - what was whole goes out first
                 parts.append(head + self._take(1 if kind == _RLE else size))
                 count += 1
                 if number & 1:

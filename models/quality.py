@@ -1,7 +1,7 @@
 """How good the detectors are, on simulated sessions: the alarm budget, and recall against size.
 
-``python -m models.quality --out docs`` makes the tables and the picture of ``docs/quality.md`` again. Sizes and
-seeds are fixed beforehand; the seeds are not those the detectors were tuned on.
+``python -m models.quality --out docs`` makes the tables and the picture of ``docs/quality.md`` again. Sizes
+and seeds are fixed beforehand; the seeds are not those the detectors were tuned on.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from connectors.injections import inject_all
 from connectors.injection_kinds import Injection
+from connectors.injections import inject_all
 from connectors.market_simulator import MarketSimulation, simulate
 from connectors.sessions import Label, Session
 from operators.bars import WindowedBars

@@ -72,7 +72,7 @@ def _notional(bars: Array, price: Array, size: Array, first: Array, last: Array)
 
 
 def combine(bars: Array) -> Array:
-    """Return bars of which each (row, start) is there once; of equal ones the earlier in the array came first.
+    """Return bars of which each (row, start) is there once; of equal ones the earlier in the array was first.
 
     >>> parts = np.zeros(3, BAR)
     >>> parts["row"], parts["volume"], parts["open"] = [1, 0, 1], [2, 3, 4], [7, 8, 9]
@@ -82,13 +82,13 @@ def combine(bars: Array) -> Array:
     """
     if len(bars) < 2:
         return bars
-    bars = bars[np.lexsort((bars["ts_start"], bars["row"]))]
+    bars = np.take(bars, np.lexsort((bars["ts_start"], bars["row"])))
     changes = (bars["row"][1:] != bars["row"][:-1]) | (bars["ts_start"][1:] != bars["ts_start"][:-1])
     if changes.all():
         return bars
     first = np.concatenate([[0], np.flatnonzero(changes) + 1])
     last = np.concatenate([first[1:], [len(bars)]]) - 1
-    whole = bars[first]
+    whole: Array = bars[first]
     whole["close"] = bars["close"][last]
     for name in ("volume", "trades", "notional_high", "notional_low", "buy_volume", "sell_volume"):
         whole[name] = np.add.reduceat(bars[name], first)

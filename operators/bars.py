@@ -125,7 +125,7 @@ class WindowedBars:
         }
 
     def on_batch(self, batch: ShardBatch) -> BarBatch:
-        """Add a batch; return it with the windows that it closed and those that idle instruments left behind."""
+        """Add a batch; return it with the windows it closed and those that idle instruments left behind."""
         rows = self._locate(batch.keys)
         if self._last is None or batch.keys:
             self._last = _without_records(batch)
@@ -177,7 +177,7 @@ class WindowedBars:
         return rows
 
     def _clocks_along(self, rows: Array, starts: Int64s, times: Int64s) -> tuple[Int64s, Int64s, bool]:
-        """Return each instrument's clock after and before each record, and whether time only moved forwards."""
+        """Return the instrument's clock after and before each record, and whether it only moved forwards."""
         first = starts[:-1]
         forwards = times[1:] >= times[:-1]
         forwards[first[1:] - 1] = True
@@ -195,7 +195,7 @@ class WindowedBars:
 
     def _ends(self, level: int, bars: Array) -> Int64s:
         """Return when each window can be closed."""
-        return bars["ts_start"] + (self._widths_ns[level] + self._lateness)  # type: ignore[no-any-return]
+        return bars["ts_start"] + (self._widths_ns[level] + self._lateness)
 
     def _close(self, fresh: Array) -> dict[str, Array]:
         closed: dict[str, Array] = {}

@@ -44,8 +44,8 @@ class _BlockTradeLogic:
             expected=threshold,
             contributions={"size": 1.0},
             reason=(
-                f"A single trade of {amount(size)} {key} {side}at {price:g}, its size {size / threshold:.3g} times the "
-                f"{amount(threshold)} that this instrument's trades rarely reach"
+                f"A single trade of {amount(size)} {key} {side}at {price:g}, its size {size / threshold:.3g} "
+                f"times the {amount(threshold)} that this instrument's trades rarely reach"
             ),
         )
 

@@ -61,7 +61,7 @@ class Scale:
         Observations of an instrument before its first alarm.
     usual_threshold, prior_observations
         For scores that are alike for all instruments (standard deviations): the threshold at one alarm a day
-        of 390 windows, and how many observations it counts for; 0 for scores on a scale of the instrument's own.
+        of 390 windows, and how many observations it counts for; 0 for scores on the instrument's own scale.
     """
 
     lowest: int
@@ -94,7 +94,7 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """What calibration makes of each score; shape ``(n,)``. ``severity`` is NaN where it was not asked for."""
+    """What calibration makes of each score; shape ``(n,)``. Only alarms have all three, unless asked."""
 
     alarm: Array
     threshold: Floats
@@ -120,8 +120,8 @@ class Calibration:
         self._centres = (self._edges[1:] + self._edges[:-1]) / 2
         self._rows = 0
         self._counts = np.zeros((0, scale.bins), np.int32)
-        #: seen in all, next fit at, day, first time of the day, seen on the day, minutes with alarms on the day
-        self._integers = np.zeros((0, 6), np.int64)
+        #: seen in all, next fit at, day, first time of the day, seen on the day, its minutes with alarms, the last such minute
+        self._integers = np.zeros((0, 7), np.int64)
         #: observations on its days so far, u, scale, shape, share of peaks, threshold, observations a day,
         #: alarms on its days so far as a multiple of the budget
         self._fits = np.zeros((0, 8))
@@ -145,7 +145,7 @@ class Calibration:
         if rows > len(self._integers):
             more = max(rows, 2 * len(self._integers)) - len(self._integers)
             self._counts = np.concatenate([self._counts, np.zeros((more, self._scale.bins), np.int32)])
-            integers = np.zeros((more, 6), np.int64)
+            integers = np.zeros((more, 7), np.int64)
             integers[:, 1], integers[:, 2] = self._scale.warm_up, -1
             fits = np.zeros((more, 8))
             fits[:, 5] = np.inf
@@ -244,8 +244,9 @@ class Calibration:
             counted[found] = np.minimum(counted[found], self._scale.bin_of(limit[found]))
             where = np.arange(place.start, place.stop)[found] if whole else place[found]
             # A burst of alarms is one to a person: what counts against the budget is minutes with alarms.
-            for r, _ in set(zip(rows[found].tolist(), (times[where] // MINUTE).tolist(), strict=True)):
-                self._integers[r, 5] += 1
+            for r, minute in zip(rows[found].tolist(), (times[where] // MINUTE).tolist(), strict=True):
+                self._integers[r, 5] += minute != self._integers[r, 6]
+                self._integers[r, 6] = minute
             threshold[where] = limit[found]
             if not every:
                 severity[where] = self.severity(rows[found], part[found])
@@ -265,7 +266,7 @@ class Calibration:
         np.add.at(self._counts.reshape(-1), index, np.int32(_ONE))
 
     def _new_days(self, row: Array, today: Array, first: Int64s) -> None:
-        """Begin a UTC day for the rows that come to one: forget a little, and take the day before into account."""
+        """Begin a UTC day for the rows that come to one: forget a little, and learn from the day before."""
         known = self._integers[row, 2]
         turned = today > known
         if not turned.any():
@@ -279,17 +280,18 @@ class Calibration:
             pressure = self._integers[old, 5] / self._budget
             self._fits[old, 7] = np.where(before > 0, (self._fits[old, 7] + pressure) / 2, pressure)
         self._integers[row, 2], self._integers[row, 3] = today, first
-        self._integers[row, 4:] = 0
+        self._integers[row, 4:6] = 0
         ready = old[self._integers[old, 0] >= self._scale.warm_up]
         if len(ready):
             self._fit(ready, self._integers[ready, 3])
 
     def _per_day(self, row: Array, now: Int64s) -> Floats:
-        """Return how many observations a day of each instrument has: what its days had, or the day goes to have."""
+        """Return observations a day of each instrument: what its days had, or this one is going to have."""
         seen = self._integers[row, 4].astype(np.float64)
         passed = np.clip((now - self._integers[row, 3]) / _SESSION, 1 / 13, 1.0)
         before = self._fits[row, 0]
-        return np.maximum(np.where(before > 0, np.maximum(before, seen), seen / passed), 1.0)  # type: ignore[no-any-return]
+        going: Floats = np.where(before > 0, np.maximum(before, seen), seen / passed)
+        return np.maximum(going, 1.0)
 
     def _fit(self, row: Array, now: Int64s) -> None:
         """Renew the tails of some rows, and say when they are renewed next."""
@@ -362,14 +364,14 @@ class Calibration:
         )
         tail = 100.0 - 50.0 * np.exp2(-np.maximum(decades, 0.0) / 2.0)
         below = 50.0 * np.clip(log_rarity / log_day, 0.0, 1.0)
-        return np.where(fitted, np.where(decades > 0, tail, below), np.nan)  # type: ignore[no-any-return]
+        return np.where(fitted, np.where(decades > 0, tail, below), np.nan)
 
 
 def _stretched(shape: Floats, depth: Floats) -> Floats:
     """Return ``(exp(shape * depth) - 1) / shape``, which is ``depth`` for a shape of 0."""
     flat = shape < 1e-9
     safe = np.where(flat, 1.0, shape)
-    return np.where(flat, depth, np.expm1(safe * depth) / safe)  # type: ignore[no-any-return]
+    return np.where(flat, depth, np.expm1(safe * depth) / safe)
 
 
 def _ranges(begin: Array, length: Array) -> Array:

@@ -47,7 +47,9 @@ class HighVolume(Detector):
     )
 
     width: Width = "1m"
-    limits: Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(from_json)] = {}
+    limits: Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(from_json)] = Field(
+        default_factory=dict
+    )
     baseline_windows: int = Field(30, ge=5, le=500)
 
     @property
@@ -196,7 +198,8 @@ class _HighVolumeLogic:
             reason = f"Volume {amount(volume)} {key}, over the limit of {amount(limit or 0)}"
             return Explanation(float(volume), float(limit or 0), {"volume": 1.0}, reason)
         total = float(np.log(max(volume, 1)) - np.log(expected))
-        reason = f"Volume {amount(volume)} {key}, {volume / expected:.3g} times the {amount(expected)} expected at this time"
+        times = f"{volume / expected:.3g} times the {amount(expected)}"
+        reason = f"Volume {amount(volume)} {key}, {times} expected at this time"
         contributions = {"volume": 1.0}
         if item["detailed"] and total > 0:
             trades = float(scores.details["from_trades"][index]) / total

@@ -40,7 +40,7 @@ class Incidents:
     Parameters
     ----------
     horizon_ns
-        How long an incident is remembered after its end: the widest window, so that a coarse bar still finds it.
+        How long an incident is remembered after its end: the widest window, so that its bar still finds it.
     """
 
     def __init__(self, horizon_ns: int) -> None:

@@ -44,7 +44,7 @@ class JudgeSettings:
     def widths(self) -> tuple[Width, ...]:
         """Bar widths that anybody needs."""
         asked = {*self.stored, *(d.bar_width for d in self.detectors if d.bar_width is not None)}
-        return tuple(width for width in WIDTHS if width in asked)  # type: ignore[misc]
+        return tuple(width for width in WIDTHS if width in asked)
 
 
 class Judge:
@@ -174,7 +174,7 @@ class Judge:
     def _settle(
         self, places: Sequence[tuple[str, int]], told: dict[str, Anomaly], deleted: list[str]
     ) -> None:
-        """Take back what was told of unfinished windows, now that it is told anew or turned out to be nothing."""
+        """Take back what was told of unfinished windows, as it is told anew or turned out as nothing."""
         for place in places:
             for name in self._early.pop(place, ()):
                 if name in told:

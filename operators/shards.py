@@ -106,7 +106,7 @@ class Splitter:
                     records[at:end],
                     times[at:end],
                     counters,
-                )  # fmt: skip
+                )
             )
             at = end
         return batches

@@ -20,7 +20,7 @@ _open: dict[str, mmap.mmap | None] = {}
 
 
 class Credit:
-    """The source's side: may another batch go out?
+    """The source's side, which knows whether another batch may go out.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Credit:
     def free(self, seq: int) -> bool:
         """Return whether batch ``seq`` may be sent now."""
         slowest = min(_SLOT.unpack_from(self._map, _SLOT.size * i)[0] for i in range(self._slots))
-        return seq - max(slowest, self._settled) <= self._batches
+        return bool(seq - max(slowest, self._settled) <= self._batches)
 
     def settle(self, seq: int) -> None:
         """Note the last batch sent when a snapshot is taken: the one before it has been dealt with."""

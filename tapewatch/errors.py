@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Bad settings, arguments or input; its one line names what was found and what is allowed.
+    r"""Bad settings, arguments or input; its one line names what was found and what is allowed.
 
     Whoever catches it at the edge of the program prints the line on stderr and exits with status 2.
 

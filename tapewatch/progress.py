@@ -14,7 +14,7 @@ _anomalies = 0
 
 def count_anomalies(number: int) -> None:
     """Add to the anomalies written so far in this process."""
-    global _anomalies  # noqa: PLW0603
+    global _anomalies
     _anomalies += number
 
 

@@ -23,7 +23,7 @@ SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
-#: Nothing on a tape is older than this: 1990-01-01, or later than the last instant an int64 can hold a day after.
+#: Nothing on a tape is older than 1990-01-01, or so late that adding days to it could overflow.
 EARLIEST = 631_152_000 * SECOND
 LATEST = 2**63 - 1 - 2 * DAY
 #: Prices beyond this (in units of 1e-9, about 288 million) are taken for damage.

@@ -56,7 +56,8 @@ def _simulated(path: Path) -> tuple[Label, ...]:
     write_dbn(path, session.records, session.symbols)
     write_labels(labels_path(path), session.labels)
     print(
-        f"Simulated a trading day of {len(session.symbols)} instruments: {len(session.records):,} trades in {path}"
+        f"Simulated a trading day of {len(session.symbols)} instruments: "
+        f"{len(session.records):,} trades in {path}"
     )
     return session.labels
 
@@ -103,7 +104,8 @@ def _tell(database: Path, labels: tuple[Label, ...], seconds: float) -> None:
     if labels:
         _compare(labels, anomalies)
     print(
-        f"\nEverything is in {database}: `TAPEWATCH_SINKS__SQLITE__PATH={database} tapewatch stats` counts it."
+        f"\nEverything is in {database}; to count it: "
+        f"TAPEWATCH_SINKS__SQLITE__PATH={database} .venv/bin/tapewatch stats"
     )
 
 

@@ -7,11 +7,14 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from tapewatch.errors import UserError
-from tapewatch.settings import Settings, load, settings_file
+
+if TYPE_CHECKING:
+    from tapewatch.settings import Settings
 
 _LEAST_FREE = 1 << 30
 
@@ -25,6 +28,8 @@ def register(app: typer.Typer) -> None:
 
         Example: tapewatch doctor
         """
+        from tapewatch.settings import load, settings_file
+
         failed = _check("python", lambda: f"{platform.python_version()} on {platform.system()}")
         loaded: list[Settings] = []
 

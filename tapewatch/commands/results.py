@@ -71,12 +71,14 @@ def register(app: typer.Typer) -> None:
         print("Counted   " + (_numbers(totals) or "nothing yet"))
         for row in detectors:
             print(
-                f"Detector  {row['detector']}: {row['anomalies']:,} anomalies, worst severity {row['max_severity']:.0f}"
+                f"Detector  {row['detector']}: {row['anomalies']:,} anomalies, "
+                f"worst severity {row['max_severity']:.0f}"
             )
         if last is not None and lag is not None:
             print(f"Tape      {rfc3339(rates['ts_first'])} to {rfc3339(last)}")
             print(
-                f"Rates     {rates['records_per_second'] or 0:,.1f} records/s of tape, {rates['anomalies_per_day'] or 0:,.1f} anomalies a day"
+                f"Rates     {rates['records_per_second'] or 0:,.1f} records/s of tape, "
+                f"{rates['anomalies_per_day'] or 0:,.1f} anomalies a day"
             )
             print(f"Lag       {lag:,.0f} s since the newest event")
 
