@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from operators.calibrate import Scale
 from operators.detector import Detector, Explanation, Logic, Scores, Segments, amount
+from operators.scale import Scale
 from tapewatch.records import SECOND
 
 

@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from operators.scale import Scale, stretched
+from operators.stretches import ranges, same_day
 from tapewatch.records import DAY, MINUTE, Array, Floats, Int64s
 
 STATE_VERSION = 1
-_PER_OCTAVE = 16
 #: Counts are kept in sixteenths, so that forgetting stays exact.
 _ONE = 16
 #: Share of the past that a new UTC day leaves, in sixteenths.
@@ -41,55 +42,10 @@ _CAUTION_OF_REACH = 0.03
 #: Spending up to this many times the budget is taken for chance, or for real events.
 _TOLERATED = 3.0
 _LARGEST_PRESSURE = 50.0
+#: Steps in which the body of a distribution is told, each half as common as the one before.
+_HALVINGS = 10
 #: Observations at which half of a score's rarity beyond once a day is believed.
 _SHORT_HISTORY = 200.0
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How the scores of a detector spread.
-
-    Attributes
-    ----------
-    lowest, octaves
-        Scores between ``2**lowest`` and ``2**(lowest + octaves)`` are told apart, 16 steps to an octave.
-    shape, spread
-        Prior of the generalised Pareto tail: its shape, and its scale as a share of ``u``.
-    prior_peaks
-        How many peaks the prior counts for.
-    warm_up
-        Observations of an instrument before its first alarm.
-    usual_threshold, prior_observations
-        For scores that are alike for all instruments (standard deviations): the threshold at one alarm a day
-        of 390 windows, and how many observations it counts for; 0 for scores on the instrument's own scale.
-    """
-
-    lowest: int
-    octaves: int
-    shape: float
-    spread: float
-    prior_peaks: float
-    warm_up: int
-    usual_threshold: float = 0.0
-    prior_observations: float = 0.0
-
-    @property
-    def bins(self) -> int:
-        """Number of histogram bins."""
-        return self.octaves * _PER_OCTAVE
-
-    def edges(self) -> Floats:
-        """Return the lower edge of each bin, and the upper edge of the last."""
-        steps = np.arange(self.bins + 1)
-        return np.ldexp(1 + (steps % _PER_OCTAVE) / _PER_OCTAVE, self.lowest + steps // _PER_OCTAVE)
-
-    def bin_of(self, scores: Floats) -> Array:
-        """Return the bin of each score: the leading bits of its floating-point form, which are monotone."""
-        bits = scores.astype(np.float32).view(np.int32)
-        bits >>= 19
-        bits -= (127 + self.lowest) << 4
-        np.maximum(bits, 0, out=bits)
-        return np.minimum(bits, self.bins - 1, out=bits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +76,18 @@ class Calibration:
         self._centres = (self._edges[1:] + self._edges[:-1]) / 2
         self._rows = 0
         self._counts = np.zeros((0, scale.bins), np.int32)
-        #: seen in all, next fit at, day, first time of the day, seen on the day, its minutes with alarms, the last such minute
+        #: seen in all, next fit at, day, first time of the day, seen on the day, its minutes with alarms,
+        #: the last such minute
         self._integers = np.zeros((0, 7), np.int64)
         #: observations on its days so far, u, scale, shape, share of peaks, threshold, observations a day,
-        #: alarms on its days so far as a multiple of the budget
-        self._fits = np.zeros((0, 8))
+        #: alarms on its days so far as a multiple of the budget, observations at the last fit
+        self._fits = np.zeros((0, 9))
+        #: scores that a half, a quarter, ... of the observations reached at the last fit
+        self._body = np.zeros((0, _HALVINGS))
         if resume is not None:
             self._rows = len(resume["integers"])
-            self._counts, self._integers, self._fits = (
-                resume[n].copy() for n in ("counts", "integers", "fits")
+            self._counts, self._integers, self._fits, self._body = (
+                resume[name].copy() for name in ("counts", "integers", "fits", "body")
             )
 
     def snapshot(self) -> dict[str, Any]:
@@ -139,6 +98,7 @@ class Calibration:
             "counts": self._counts[kept].copy(),
             "integers": self._integers[kept].copy(),
             "fits": self._fits[kept].copy(),
+            "body": self._body[kept].copy(),
         }
 
     def _grow(self, rows: int) -> None:
@@ -147,7 +107,8 @@ class Calibration:
             self._counts = np.concatenate([self._counts, np.zeros((more, self._scale.bins), np.int32)])
             integers = np.zeros((more, 7), np.int64)
             integers[:, 1], integers[:, 2] = self._scale.warm_up, -1
-            fits = np.zeros((more, 8))
+            self._body = np.concatenate([self._body, np.zeros((more, _HALVINGS))])
+            fits = np.zeros((more, 9))
             fits[:, 5] = np.inf
             self._integers = np.concatenate([self._integers, integers])
             self._fits = np.concatenate([self._fits, fits])
@@ -196,7 +157,7 @@ class Calibration:
                 end[left], begin + np.maximum(self._integers[row, 1] - self._integers[row, 0], 1)
             )
             if days is not None:
-                until = _same_day(days, begin, until)
+                until = same_day(days, begin, until)
             self._take(row, begin, until, scores, bins, times, (alarm, threshold, severity), every=every)
             self._integers[row, 0] += until - begin
             self._integers[row, 4] += until - begin
@@ -231,7 +192,7 @@ class Calibration:
         alarm, threshold, severity = out
         length = until - begin
         whole = bool((begin[1:] == until[:-1]).all())
-        place: Any = slice(int(begin[0]), int(until[-1])) if whole else _ranges(begin, length)
+        place: Any = slice(int(begin[0]), int(until[-1])) if whole else ranges(begin, length)
         limit = np.repeat(self._fits[row, 5], length)
         part = scores[place]
         over = part >= limit
@@ -326,7 +287,7 @@ class Calibration:
         # Few peaks say little of what lies far beyond them: keep further away from it.
         reach = np.log(np.maximum(per_day / np.maximum(total, 1), 1.0))
         depth *= 1 + _CAUTION / np.sqrt(np.maximum(peaks, 1)) + _CAUTION_OF_REACH * reach
-        threshold = u + spread * _stretched(shape, depth)
+        threshold = u + spread * stretched(shape, depth)
         body = rare > share
         if body.any():
             deep = (above[body] / _ONE > (rare * total)[body][:, None]).sum(axis=1)
@@ -335,6 +296,10 @@ class Calibration:
             known = total / (total + scale.prior_observations)
             threshold = known * threshold + (1 - known) * np.maximum(threshold, scale.usual_threshold)
         self._fits[row, 1:7] = np.stack([u, spread, shape, share, threshold, per_day], axis=1)
+        self._fits[row, 8] = total
+        for halving in range(_HALVINGS):
+            reached = (above >= (above[:, :1] >> (halving + 1))).sum(axis=1)
+            self._body[row, halving] = self._edges[reached]
         seen = self._integers[row, 0]
         self._integers[row, 1] = seen + np.clip(seen // 2, 30, 65_536)
 
@@ -343,47 +308,18 @@ class Calibration:
 
         Below, severity falls with the logarithm of the tail probability to 0 at its likeliest.
         """
-        _, u, spread, shape, share, _, per_day, _ = self._fits[rows].T
+        _, u, spread, shape, share, _, per_day, _, seen = self._fits[rows].T
         fitted = share > 0
         excess = np.maximum(scores - u, 0.0) / np.where(fitted, spread, 1.0)
         flat = shape < 1e-9
         safe = np.where(flat, 1.0, shape)
         depth = np.where(flat, excess, np.log1p(safe * excess) / safe)
-        bins = self._scale.bin_of(scores)
-        distinct = np.array(sorted(set(rows.tolist())), np.intp)
-        which = np.searchsorted(distinct, rows)
-        sums = np.cumsum(self._counts[distinct][:, ::-1], axis=1, dtype=np.int64)[:, ::-1]
-        above, totals = sums[which, bins], sums[which, 0]
-        body = np.log(np.maximum(totals, 1) / np.maximum(above, 1))
+        body = np.log(2.0) * (self._body[rows] <= scores[:, None]).sum(axis=1)
         log_rarity = np.where(scores > u, np.log(1 / np.where(fitted, share, 1.0)) + depth, body)
         log_day = np.log(np.maximum(per_day, 2.0))
         # A short history says little of how much rarer than once a day a score is.
-        seen = totals / _ONE
-        decades = (
-            (log_rarity - log_day) / np.log(10.0) * seen / (seen + np.maximum(_SHORT_HISTORY, 0.1 * per_day))
-        )
+        trust = seen / (seen + np.maximum(_SHORT_HISTORY, 0.1 * per_day))
+        decades = (log_rarity - log_day) / np.log(10.0) * trust
         tail = 100.0 - 50.0 * np.exp2(-np.maximum(decades, 0.0) / 2.0)
         below = 50.0 * np.clip(log_rarity / log_day, 0.0, 1.0)
         return np.where(fitted, np.where(decades > 0, tail, below), np.nan)
-
-
-def _stretched(shape: Floats, depth: Floats) -> Floats:
-    """Return ``(exp(shape * depth) - 1) / shape``, which is ``depth`` for a shape of 0."""
-    flat = shape < 1e-9
-    safe = np.where(flat, 1.0, shape)
-    return np.where(flat, depth, np.expm1(safe * depth) / safe)
-
-
-def _ranges(begin: Array, length: Array) -> Array:
-    """Return the integers of all ranges ``begin[i]:begin[i] + length[i]``, one after the other."""
-    offsets = np.repeat(begin - np.concatenate([[0], np.cumsum(length)[:-1]]), length)
-    return offsets + np.arange(len(offsets))
-
-
-def _same_day(days: Int64s, begin: Array, until: Array) -> Array:
-    """Return where each stretch leaves the day it begins on, at the latest ``until``."""
-    stops = until.copy()
-    for i, (first, last) in enumerate(zip(begin, until, strict=True)):
-        if days[last - 1] != days[first] or (days[first:last] != days[first]).any():
-            stops[i] = first + int((days[first:last] != days[first]).argmax())
-    return stops

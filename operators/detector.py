@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from operators.calibrate import Scale
+from operators.scale import Scale
 from tapewatch.records import Array, Floats, Int64s
 from tapewatch.settings import Width
 

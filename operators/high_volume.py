@@ -14,8 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from operators.calibrate import Scale
 from operators.detector import Detector, Explanation, Logic, Scores, Segments, amount, grown
+from operators.scale import Scale
 from tapewatch.records import DAY, MINUTE, Array, Floats
 from tapewatch.settings import WIDTHS, Width, from_json
 

@@ -16,11 +16,12 @@ class Alarm:
     """One alarm of one detector for one item, told as an anomaly of its own.
 
     ``known`` is the event time at which it could be told: the instrument's clock at a record, the end of a
-    window (and its lateness).
+    window (and its lateness). ``place`` is a record's place on the tape among those with one ``known``.
     """
 
     row: int
     known: int
+    place: int
     order: int
     anomaly: Anomaly
     gap_ns: int

@@ -97,9 +97,7 @@ class Judge:
             if closed is not None and len(closed):
                 alarms += self._bars(detector, order, batch, closed, scores)
                 settled += [(detector.name, int(row)) for row in np.unique(closed["row"])]
-        for alarm in sorted(
-            alarms, key=lambda a: (a.row, a.known, not a.width_ns, a.order, a.anomaly.ts_start)
-        ):
+        for alarm in sorted(alarms, key=lambda a: (a.row, a.known, not a.width_ns, a.place, a.order)):
             told.update({anomaly.id: anomaly for anomaly in self._incidents.add(alarm)})
         self._settle(settled, told, deleted)
         for order, detector in enumerate(self._settings.detectors):
@@ -243,7 +241,7 @@ class Judge:
             reason=explained.reason,
             contributions=explained.contributions,
         )
-        return Alarm(row, known, order, anomaly, detector.gap_ns, width)
+        return Alarm(row, known, 0 if width else index, order, anomaly, detector.gap_ns, width)
 
     def _results(
         self, batch: BarBatch, told: list[Anomaly], deleted: list[str], scores: list[ScoreTable]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    r"""Bad settings, arguments or input; its one line names what was found and what is allowed.
+    """Bad settings, arguments or input; its one line names what was found and what is allowed.
 
     Whoever catches it at the edge of the program prints the line on stderr and exits with status 2.
 
     Examples
     --------
-    >>> str(UserError("`source.speed` must be 'max' or a number above 0,\\nwas 'fast'"))
+    >>> str(UserError("`source.speed` must be 'max' or a number above 0,   was 'fast'"))
     "`source.speed` must be 'max' or a number above 0, was 'fast'"
     """
 
