@@ -13,6 +13,7 @@ from typing import Any
 from bytewax.dataflow import Dataflow
 
 from connectors.files import FilesSource
+from connectors.sqlite_schema import open_for_writing
 from connectors.sqlite_sink import SqliteSink
 from operators.dataflow import judge, shard, source, store, windowed_bars
 from operators.detectors import detectors
@@ -57,6 +58,10 @@ def _sinks(settings: Settings) -> dict[str, Any]:
         done = partial(_acknowledge, number * settings.shards)
         if kind == "sqlite":
             path = Path(settings.sinks.sqlite.path)
+            # What is wrong with the database is told now, in a line, not from within the dataflow.
+            open_for_writing(path.absolute()).close()
+            # A store that cannot be written is better known before the first record than behind it.
+            open_for_writing(path).close()
             sinks[kind] = SqliteSink(path, done, count_anomalies, settings.source.name)
         else:
             from connectors.stdout import (

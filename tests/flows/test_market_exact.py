@@ -116,11 +116,12 @@ def test_running_again_into_the_same_store_changes_nothing(
 def test_two_datasets_in_one_run_are_what_each_is_alone(
     trades: Any, write: Any, run_market: Flow, tables: Tables, tmp_path: Path
 ) -> None:
-    """Two tapes with the same instrument ids and overlapping times."""
-    paths = [
-        write(tmp_path / f"{name}.dbn.zst", trades(seed, count=20_000), dataset=name)
-        for seed, name in enumerate(("EQUS.MINI", "GLBX.MDP3"))
-    ]
+    """Two tapes that overlap in time; what an id does not tell apart is the instrument's id and symbol."""
+    paths = []
+    for seed, name in enumerate(("EQUS.MINI", "GLBX.MDP3")):
+        records = trades(seed, count=20_000)
+        records["instrument_id"] += 20 * seed
+        paths.append(write(tmp_path / f"{name}.dbn.zst", records, dataset=name))
     results = []
     for name, given in (("both", paths), ("first", paths[:1]), ("second", paths[1:])):
         folder = tmp_path / name
@@ -165,13 +166,19 @@ def test_encodings_of_one_tape_give_the_same_results(
     assert results[0] == results[1]
 
 
-def test_real_equities_and_gold_in_one_run(data: Path, run_market: Flow, tables: Tables, tmp_path: Path) -> None:
+def test_real_equities_and_gold_in_one_run(
+    data: Path, run_market: Flow, tables: Tables, tmp_path: Path
+) -> None:
     paths = [
         data / "dbn" / name
         for name in ("glbx-mdp3-20131007.gc.trades.dbn.zst", "equs-mini-20131007.trades.dbn.zst")
     ]
     results = []
-    for name, given, args in (("both", paths, ["-w", "2"]), ("gold", paths[:1], []), ("equities", paths[1:], [])):
+    for name, given, args in (
+        ("both", paths, ["-w", "2"]),
+        ("gold", paths[:1], []),
+        ("equities", paths[1:], []),
+    ):
         folder = tmp_path / name
         folder.mkdir()
         assert run_market(folder, given, *args).returncode == 0

@@ -63,8 +63,6 @@ def differences(found: Any, wanted: Any) -> list[Any]:
     for name, left, right in zip(
         ("anomalies", "bars", "scores", "counters"), found.contents, wanted.contents, strict=True
     ):
-        if name == "scores":
-            left, right = ({k: (v[0], v[2]) for k, v in side.items()} for side in (left, right))
         different += [
             (name, k, left.get(k), right.get(k))
             for k in {**left, **right}
