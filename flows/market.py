@@ -18,7 +18,6 @@ from connectors.sqlite_sink import SqliteSink
 from operators.dataflow import judge, shard, source, store, windowed_bars
 from operators.detectors import detectors
 from operators.judge import JudgeSettings
-from tapewatch import stopping
 from tapewatch.credit import acknowledge
 from tapewatch.documents import Results
 from tapewatch.errors import UserError
@@ -89,7 +88,6 @@ def _warn_of_unseen_widths(files: FilesSource, judging: JudgeSettings) -> None:
 
 def build() -> Dataflow:
     """Return the flow of the settings as they are now, or end with one line and status 2."""
-    stopping.install()
     try:
         return market(load())
     except UserError as error:

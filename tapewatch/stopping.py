@@ -35,6 +35,13 @@ def install() -> None:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, on_signal)
+        atexit.register(_finish)
+
+
+def _finish() -> None:
+    """Let nothing interrupt the last moments: all is written, and the handlers are about to go."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def fail(line: str) -> None:
