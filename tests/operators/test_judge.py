@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.block_trade import BlockTrade
-from operators.calibrate import Scale
+from operators.scale import Scale
 from operators.detector import Detector
 from operators.high_volume import HighVolume
 from operators.judge import JudgeSettings
