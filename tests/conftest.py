@@ -16,12 +16,12 @@ import numpy as np
 import orjson
 import pytest
 
-from connectors.dbn_writer import write_dbn
+from connectors.dbn_writer import metadata, write_dbn
 from operators.bars import WindowedBars
 from operators.judge import Judge, JudgeSettings
 from operators.shards import ShardBatch, Splitter
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, Results, anomaly_row, bar_rows
-from tapewatch.records import DAY, SECOND, TRADE, Array, Tape
+from tapewatch.records import DAY, EARLIEST, SECOND, TRADE, Array, Tape
 from tapewatch.symbology import Interval, Symbols
 
 _MONDAY = 19_877 * DAY  # 2024-06-03
@@ -62,7 +62,7 @@ RunMarket = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def run_market() -> RunMarket:
-    """Return ``run(tmp_path, paths, *args, **settings)``: the market flow in a process, results in results.db."""
+    """Return ``run(tmp_path, paths, *args, **settings)``: the market flow, results in results.db."""
 
     def run(
         tmp_path: Path,
@@ -179,7 +179,12 @@ def write() -> Callable[..., Path]:
 
     def packed(path: Path, records: Array, dataset: str = "XSIM.TAPE") -> Path:
         ids = {int(i) for i in np.unique(records["instrument_id"])}
-        write_dbn(path, records, {i: SYMBOLS[i] for i in ids if i in SYMBOLS}, dataset=dataset)
+        symbols = {i: SYMBOLS[i] for i in ids if i in SYMBOLS}
+        sane = records[(records["ts_recv"] > EARLIEST) & (records["ts_recv"] < 2**62)]
+        if len(sane) == len(records):
+            write_dbn(path, records, symbols, dataset=dataset)
+        else:
+            path.write_bytes(metadata(sane, symbols, dataset).encode() + records.tobytes())
         return path
 
     return packed
