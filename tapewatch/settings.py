@@ -8,22 +8,30 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
+from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND
+from tapewatch.settings_errors import check_variables, location
+from tapewatch.settings_errors import explain as explain
 
 PREFIX = "TAPEWATCH_"
+_DOTENV = ".env"
 #: Variables with our prefix that are no settings.
 _NOT_SETTINGS = frozenset({"TAPEWATCH_CONFIG", "TAPEWATCH_TEST_DATA", "TAPEWATCH_REQUIRE_SERVICES"})
 _UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
@@ -62,8 +70,8 @@ def _speed(value: Any) -> Any:  # noqa: ANN401 - whatever a person wrote
     if value == "max":
         return value
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = 0.0 if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         number = 0.0
     if not 0 < number < 1e9:
         msg = "must be 'max' or a number above 0"
@@ -72,8 +80,14 @@ def _speed(value: Any) -> Any:  # noqa: ANN401 - whatever a person wrote
 
 
 def _is_duration(text: str) -> str:
-    duration_ns(text)
+    if duration_ns(text) > DAY:
+        msg = "must be at most 1d"
+        raise ValueError(msg)
     return text
+
+
+def _each_once(values: list[str]) -> list[str]:
+    return list(dict.fromkeys(values))
 
 
 class _Section(BaseModel):
@@ -94,7 +108,9 @@ class SourceSettings(_Section):
 class WindowSettings(_Section):
     """How windows close."""
 
-    lateness: Annotated[str, AfterValidator(_is_duration)] = "0s"
+    lateness: Annotated[str, AfterValidator(_is_duration)] = Field(
+        "0s", description="a duration such as 500ms, 5s or 1m, at most 1d"
+    )
 
     @property
     def lateness_ns(self) -> int:
@@ -117,8 +133,10 @@ class SqliteSettings(_Section):
 class SinkSettings(_Section):
     """Where results go."""
 
-    bars: Annotated[list[Width], BeforeValidator(from_json)] = ["1m"]
-    kinds: Annotated[list[Literal["sqlite", "stdout"]], BeforeValidator(from_json)] = ["sqlite"]
+    bars: Annotated[list[Width], BeforeValidator(from_json), AfterValidator(_each_once)] = ["1m"]
+    kinds: Annotated[
+        list[Literal["sqlite", "stdout"]], BeforeValidator(from_json), AfterValidator(_each_once)
+    ] = ["sqlite"]
     scores: bool = False
     sqlite: SqliteSettings = SqliteSettings()
 
@@ -134,6 +152,13 @@ def _detector_sections(value: Any) -> Any:  # noqa: ANN401 - whatever a person w
     }
 
 
+class _OurPartOfDotEnv(DotEnvSettingsSource):
+    """``.env`` without the variables of other programs, which it may hold beside ours."""
+
+    def __call__(self) -> dict[str, Any]:
+        return EnvSettingsSource.__call__(self)
+
+
 class Settings(BaseSettings):
     """Everything a person can set; see ``docs/settings.md``.
 
@@ -145,7 +170,7 @@ class Settings(BaseSettings):
         frozen=True,
         env_prefix=PREFIX,
         env_nested_delimiter="__",
-        env_file=".env",
+        env_file=_DOTENV,
         validate_default=True,
     )
 
@@ -165,18 +190,29 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment over ``.env`` over the file; the file is given as ``_toml``."""
+        """Environment over ``.env`` over the settings file."""
         return (
             init_settings,
             env_settings,
-            dotenv_settings,
+            _OurPartOfDotEnv(settings_cls),
             TomlConfigSettingsSource(settings_cls, settings_file()),
         )
 
 
+def _dotenv() -> dict[str, str | None]:
+    path = Path(_DOTENV)
+    if not path.is_file():
+        return {}
+    try:
+        return dict(dotenv_values(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the settings in {path}: {error}") from error
+
+
 def settings_file() -> Path:
     """Return the settings file: what ``TAPEWATCH_CONFIG`` names, else ``tapewatch.toml`` where we run."""
-    return Path(os.environ.get("TAPEWATCH_CONFIG") or "tapewatch.toml")
+    named = os.environ.get("TAPEWATCH_CONFIG") or _dotenv().get("TAPEWATCH_CONFIG")
+    return Path(named or "tapewatch.toml")
 
 
 def load() -> Settings:
@@ -188,44 +224,44 @@ def load() -> Settings:
         For an unknown key, a value out of range, or a file that cannot be read; one line that names it.
     """
     path = settings_file()
-    if os.environ.get("TAPEWATCH_CONFIG") and not path.is_file():
+    if path != Path("tapewatch.toml") and not path.is_file():
         raise UserError(f"TAPEWATCH_CONFIG names {path}, which is no file")
-    _refuse_unknown_variables()
+    in_dotenv = _ours(_dotenv())
+    in_environment = _ours(os.environ)
+    check_variables(Settings, PREFIX, in_environment)
+    check_variables(Settings, PREFIX, in_dotenv)
     try:
         return Settings()
     except ValidationError as error:
-        raise UserError(explain(error)) from error
+        origin = _origin(location(error), in_environment, in_dotenv, path)
+        raise UserError(f"{explain(error, model=Settings)} (in {origin})") from error
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path} is no valid TOML: {error}") from error
+    except SettingsError as error:
+        raise UserError(f"the settings cannot be read: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the settings in {path}: {error}") from error
 
 
-def explain(error: ValidationError, prefix: str = "") -> str:
-    """Return one line for the first thing that is wrong: the key, what is allowed, what was found."""
-    first = error.errors(include_url=False)[0]
-    parts = [
-        str(p)
-        for p in first["loc"]
-        if not str(p).startswith(("literal[", "float", "function-", "constrained-"))
-    ]
-    key = ".".join(([prefix] if prefix else []) + parts)
-    found = repr(first["input"])
-    found = found if len(found) <= 80 else f"{found[:77]}..."
-    if first["type"] == "extra_forbidden":
-        return f"unknown key `{key}`; see docs/settings.md for those there are"
-    if first["type"] == "literal_error":
-        allowed = first["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-        return f"`{key}` must be one of {allowed}, was {found}"
-    message = first["msg"].removeprefix("Value error, ")
-    message = message.replace("Input should be", "must be").replace("String should", "must")
-    return f"`{key}` {message[:1].lower()}{message[1:]}, was {found}"
+def _ours(variables: Mapping[str, str | None]) -> dict[str, str | None]:
+    return {
+        name: value
+        for name, value in variables.items()
+        if name.upper().startswith(PREFIX) and name.upper() not in _NOT_SETTINGS
+    }
 
 
-def _refuse_unknown_variables() -> None:
-    sections = {name.upper() for name in Settings.model_fields}
-    for variable in sorted(os.environ):
-        if variable.startswith(PREFIX) and variable not in _NOT_SETTINGS:
-            section = variable.removeprefix(PREFIX).split("__")[0]
-            if section.upper() not in sections:
-                raise UserError(f"unknown key `{section.lower()}` in the environment variable {variable}")
+def _origin(
+    names: list[str],
+    in_environment: Mapping[str, str | None],
+    in_dotenv: Mapping[str, str | None],
+    path: Path,
+) -> str:
+    """Return where a key's value comes from: the variable of it or of a table around it, or the file."""
+    for variables, place in ((in_environment, ""), (in_dotenv, f" of {_DOTENV}")):
+        by_name = {variable.upper(): variable for variable in variables}
+        for depth in range(len(names), 0, -1):
+            variable = by_name.get(PREFIX + "__".join(names[:depth]).upper())
+            if variable is not None:
+                return f"{variable}{place}"
+    return str(path)

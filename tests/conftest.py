@@ -272,7 +272,7 @@ class Line:
     def resume(self, saved: bytes) -> None:
         """Go back to a snapshot; what was written stays written."""
         self._splitter = Splitter(self.shards)
-        self._steps = [self._built(part) for part in pickle.loads(saved)]  # noqa: S301 - our own
+        self._steps = [self._built(part) for part in pickle.loads(saved)]
 
 
 @pytest.fixture(scope="session")

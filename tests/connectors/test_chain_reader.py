@@ -19,7 +19,10 @@ from tapewatch.records import DAY, SECOND, Array
 
 
 def read(
-    paths: list[Path], block_records: int, stops: set[int] = frozenset(), limits: list[int] | None = None  # type: ignore[assignment]
+    paths: list[Path],
+    block_records: int,
+    stops: set[int] = frozenset(),
+    limits: list[int] | None = None,  # type: ignore[assignment]
 ) -> Array:
     """Return the records of the one chain of these files, read anew from saved positions at some pieces."""
     (chain,) = plan(paths, skip_damaged=False)
@@ -35,7 +38,10 @@ def read(
                 ended = True
                 break
             if len(piece.records):
-                assert limit == 2**62 or int(piece.times[valid(piece.records, piece.times)[0]].max(initial=0)) <= limit
+                assert (
+                    limit == 2**62
+                    or int(piece.times[valid(piece.records, piece.times)[0]].max(initial=0)) <= limit
+                )
                 parts.append(piece.records.copy())
             number += 1
             if number in stops:
@@ -56,7 +62,9 @@ def tapes(draw: st.DrawFn) -> list[Array]:
         count = draw(st.integers(1, 80))
         records = np.zeros(count, TRADE)
         begin = 1_717_400_000 * SECOND + int(rng.integers(0, 60)) * SECOND
-        times = begin + np.cumsum(rng.choice([0, 1, SECOND, -1, 5 * SECOND], count, p=[0.3, 0.2, 0.3, 0.1, 0.1]))
+        times = begin + np.cumsum(
+            rng.choice([0, 1, SECOND, -1, 5 * SECOND], count, p=[0.3, 0.2, 0.3, 0.1, 0.1])
+        )
         records["ts_recv"] = records["ts_event"] = times
         records["length"], records["action"], records["side"] = 12, b"T", b"N"
         records["instrument_id"], records["price"], records["size"] = 1 + number, 10**9, 1
@@ -73,7 +81,13 @@ def tapes(draw: st.DrawFn) -> list[Array]:
     limits=st.lists(st.integers(0, 90), max_size=12),
 )  # fmt: skip
 def test_the_order_of_records_is_that_of_time_then_name_for_any_pieces(
-    write: Any, tmp_path: Path, files: list[Array], names: list[str], block_records: int, stops: set[int], limits: list[int]
+    write: Any,
+    tmp_path: Path,
+    files: list[Array],
+    names: list[str],
+    block_records: int,
+    stops: set[int],
+    limits: list[int],
 ) -> None:
     for old in tmp_path.iterdir():
         old.unlink()
@@ -81,7 +95,9 @@ def test_the_order_of_records_is_that_of_time_then_name_for_any_pieces(
     wanted = read(paths, 100_000)
     until = sorted(1_717_400_000 * SECOND + limit * SECOND for limit in limits)
     assert read(paths[::-1], block_records, stops, until).tobytes() == wanted.tobytes()
-    assert sorted(record.tobytes() for record in wanted) == sorted(r.tobytes() for file in files for r in file)
+    assert sorted(record.tobytes() for record in wanted) == sorted(
+        r.tobytes() for file in files for r in file
+    )
     for number, records in enumerate(files):
         # Within a file nothing changes places.
         assert wanted[wanted["instrument_id"] == number + 1].tobytes() == records.tobytes()
@@ -129,6 +145,8 @@ def test_found_files_are_sorted_and_each_there_once(trades: Any, write: Any, tmp
             find(wrong)
 
 
-def test_a_name_with_glob_signs_is_a_name_where_such_a_file_exists(trades: Any, write: Any, tmp_path: Path) -> None:
+def test_a_name_with_glob_signs_is_a_name_where_such_a_file_exists(
+    trades: Any, write: Any, tmp_path: Path
+) -> None:
     path = write(tmp_path / "day[1].dbn", trades(1, count=10))
     assert find([str(path)]) == [path]

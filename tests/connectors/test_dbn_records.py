@@ -69,7 +69,11 @@ def test_every_file_of_every_schema_is_what_the_reference_decoder_reads(data: Pa
             for name in ("open", "high", "low", "close", "volume", "ts_event", "instrument_id"):
                 assert records[name].tolist() == [getattr(record, name) for record in wanted], path
             continue
-        trades = [r for r, kind in zip(wanted, names, strict=True) if getattr(r, "action", "") == "T" and kind != "x"]
+        trades = [
+            r
+            for r, kind in zip(wanted, names, strict=True)
+            if getattr(r, "action", "") == "T" and kind != "x"
+        ]
         if schema == "live":
             trades = [r for r in wanted if type(r).__name__ == "TradeMsg"]
         assert len(records) == len(trades), path
@@ -77,7 +81,9 @@ def test_every_file_of_every_schema_is_what_the_reference_decoder_reads(data: Pa
             continue
         for name in ("price", "size", "instrument_id", "publisher_id", "ts_event"):
             assert records[name].tolist() == [getattr(record, name) for record in trades], (path, name)
-        assert [bytes(side).decode() for side in records["side"]] == [str(record.side) for record in trades], path
+        assert [bytes(side).decode() for side in records["side"]] == [
+            str(record.side) for record in trades
+        ], path
         assert times.tolist() == [record.ts_recv for record in trades], path
     assert read > 60
     assert refused > 30
@@ -112,10 +118,10 @@ def judged(path: Path, line: Any) -> tuple[Any, int]:
             if mask is not None:
                 records, times = records[mask], times[mask]
             clock = max(clock, int(times.max(initial=0)))
-            kind = "bars" if records.dtype == OHLCV else "trades"
             header = reader.header
+            assert (header.kind == "bars") == (records.dtype == OHLCV)
             flow.feed(
-                Tape("T", seq, kind, header.dataset, records, times.astype(np.int64), header.symbols, clock,
+                Tape("T", seq, header.kind, header.dataset, records, times.astype(np.int64), header.symbols, clock,
                      width_ns=header.width_ns)
             )  # fmt: skip
             seq += 1
@@ -172,7 +178,9 @@ def test_strange_values_of_one_instrument_leave_the_others_as_they_are(
     for place, name, value in edits:
         kind = changed.dtype[name]
         changed[name][own[place % len(own)]] = (
-            b"?" if kind.kind == "S" else np.array([value % 2**64], "u8").astype(kind if kind.kind == "u" else "i8")[0]
+            b"?"
+            if kind.kind == "S"
+            else np.array([value % 2**64], "u8").astype(kind if kind.kind == "u" else "i8")[0]
         )
     header = raw[: len(raw) - records.nbytes]
     paths = tmp_path / "good.dbn", tmp_path / "strange.dbn"

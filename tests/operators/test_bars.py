@@ -42,10 +42,10 @@ def reference(records: Array, widths: tuple[str, ...], lateness_ns: int) -> tupl
         size, price = int(record["size"]), int(record["price"])
         for width in widths:
             begin = start - start % WIDTHS[width]
-            key = str(record["instrument_id"])
+            symbol = str(record["instrument_id"])
             bar = table.setdefault(
-                (key, width, begin),
-                {"instrument_id": int(key), "open": price, "high": price, "low": price, "volume": 0, "trades": 0,
+                (symbol, width, begin),
+                {"instrument_id": int(symbol), "open": price, "high": price, "low": price, "volume": 0, "trades": 0,
                  "buy_volume": 0, "sell_volume": 0, "max_size": 0, "notional": 0},
             )  # fmt: skip
             bar["high"], bar["low"] = max(bar["high"], price), min(bar["low"], price)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.block_trade import BlockTrade
-from operators.scale import Scale
 from operators.detector import Detector
 from operators.high_volume import HighVolume
 from operators.judge import JudgeSettings
+from operators.scale import Scale
 from tapewatch.records import SECOND, Array, Tape
 
 

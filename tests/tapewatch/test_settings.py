@@ -1,0 +1,319 @@
+"""Settings: where each comes from, what each takes, and the one line for whatever is wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from operators.detectors import KNOWN
+from tapewatch.errors import UserError
+from tapewatch.records import DAY
+from tapewatch.settings import Settings, duration_ns, load
+from tapewatch.settings_errors import shown
+
+_DOCUMENTATION = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run each test in a folder of its own, without the settings of whoever runs it."""
+    for variable in os.environ:
+        if variable.upper().startswith("TAPEWATCH_"):
+            monkeypatch.delenv(variable)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    """Return each key of the settings with its default."""
+    found: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found |= keys(field.annotation, f"{prefix}{name}.")
+        elif name != "detectors":
+            found[prefix + name] = field.get_default(call_default_factory=True)
+    return found
+
+
+def value_of(settings: Settings, key: str) -> Any:
+    value: Any = settings
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def message() -> str:
+    with pytest.raises(UserError) as caught:
+        load()
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+#: For each key something other than its default, as a person writes it in TOML.
+OTHERS: dict[str, Any] = {
+    "source.kind": "dbn",
+    "source.name": "paper",
+    "source.speed": 2.5,
+    "source.paths": ["a.dbn", "b*.dbn.zst"],
+    "source.on_error": "skip",
+    "source.batch_records": 1000,
+    "windows.lateness": "500ms",
+    "alerts.per_key_per_day": 2.5,
+    "sinks.bars": ["10s", "1h"],
+    "sinks.kinds": ["stdout"],
+    "sinks.scores": True,
+    "sinks.sqlite.path": "other.db",
+    "shards": 7,
+}
+
+
+def test_without_anything_all_is_default() -> None:
+    settings = load()
+    assert {key: value_of(settings, key) for key in keys(Settings)} == keys(Settings)
+    assert settings.detectors == {}
+
+
+def test_every_key_is_tried_here() -> None:
+    assert OTHERS.keys() == keys(Settings).keys()
+
+
+@pytest.mark.parametrize("key", OTHERS)
+def test_environment_over_dotenv_over_file_over_default(
+    key: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {"source.kind": "files"}.get(key, OTHERS[key])
+    default = keys(Settings)[key]
+    variable = "TAPEWATCH_" + key.upper().replace(".", "__")
+
+    def as_variable(value: Any) -> str:
+        return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+    table, _, name = key.rpartition(".")
+    toml = (f"[{table}]\n" if table else "") + f"{name} = {as_variable(OTHERS[key])}"
+    toml = toml if not isinstance(OTHERS[key], str) else toml.replace(OTHERS[key], f'"{OTHERS[key]}"')
+    (place / "tapewatch.toml").write_text(toml)
+    assert value_of(load(), key) == wanted
+
+    (place / ".env").write_text(f"{variable}='{as_variable(default)}'\n")
+    assert value_of(load(), key) == default
+
+    monkeypatch.setenv(variable, as_variable(OTHERS[key]))
+    assert value_of(load(), key) == wanted
+
+
+def test_sources_are_merged_key_by_key(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "tapewatch.toml").write_text('[sinks]\nscores = true\nbars = ["1h"]\n[source]\nname = "file"\n')
+    (place / ".env").write_text('TAPEWATCH_SINKS={"bars": ["1s"], "sqlite": {"path": "dot.db"}}\n')
+    monkeypatch.setenv("TAPEWATCH_SINKS__SQLITE__PATH", "env.db")
+    settings = load()
+    assert (settings.sinks.scores, settings.sinks.bars) == (True, ["1s"])
+    assert (settings.sinks.sqlite.path, settings.source.name) == ("env.db", "file")
+
+
+def test_a_value_said_twice_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAPEWATCH_SINKS__BARS", '["1m", "1s", "1m"]')
+    assert load().sinks.bars == ["1m", "1s"]
+
+
+def test_detectors_keep_what_only_they_know(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "tapewatch.toml").write_text("[detectors.high_volume.limits]\nSPY = 20000\n")
+    monkeypatch.setenv("TAPEWATCH_DETECTORS__HIGH_VOLUME__WIDTH", "10s")
+    monkeypatch.setenv("TAPEWATCH_DETECTORS__BLOCK_TRADE", '{"enabled": false}')
+    assert load().detectors == {
+        "high_volume": {"limits": {"SPY": 20000}, "width": "10s"},
+        "block_trade": {"enabled": False},
+    }
+
+
+@pytest.mark.parametrize("in_dotenv", [False, True])
+def test_the_file_may_be_another(place: Path, monkeypatch: pytest.MonkeyPatch, *, in_dotenv: bool) -> None:
+    (place / "tapewatch.toml").write_text("shards = 2")
+    (place / "mine.toml").write_text("shards = 3")
+    if in_dotenv:
+        (place / ".env").write_text("TAPEWATCH_CONFIG=mine.toml")
+    else:
+        monkeypatch.setenv("TAPEWATCH_CONFIG", "mine.toml")
+    assert load().shards == 3
+    (place / "mine.toml").unlink()
+    assert message() == "TAPEWATCH_CONFIG names mine.toml, which is no file"
+
+
+def test_an_empty_config_is_none(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "tapewatch.toml").write_text("shards = 2")
+    monkeypatch.setenv("TAPEWATCH_CONFIG", "")
+    assert load().shards == 2
+
+
+_BARS = "`sinks.bars` must be a list of 1s, 10s, 1m, 1h, 1d"
+_LATENESS = "`windows.lateness` must be a duration such as 500ms, 5s or 1m, at most 1d"
+_BUDGET = "`alerts.per_key_per_day` must be a number above 0 up to 1000000"
+_PATHS = '`source.paths` must be a list of texts, in JSON such as ["day.trades.dbn.zst"]'
+WRONG = {
+    ("SOURCE__KIND", "tape"): "`source.kind` must be one of files, was 'tape'",
+    ("SOURCE__ON_ERROR", "stop"): "`source.on_error` must be one of fail, skip, was 'stop'",
+    ("SOURCE__SPEED", "fast"): "`source.speed` must be 'max' or a number above 0, was 'fast'",
+    ("SOURCE__SPEED", "-1"): "`source.speed` must be 'max' or a number above 0, was '-1'",
+    ("SOURCE__SPEED", "nan"): "`source.speed` must be 'max' or a number above 0, was 'nan'",
+    ("SOURCE__SPEED", "inf"): "`source.speed` must be 'max' or a number above 0, was 'inf'",
+    ("SOURCE__NAME", "x" * 201): "`source.name` must be a text of at most 200 characters, was 'xxx",
+    ("SOURCE__PATHS", "[a.dbn"): f"{_PATHS}, was '[a.dbn'",
+    ("SOURCE__PATHS", "a.dbn"): f"{_PATHS}, was 'a.dbn'",
+    ("SOURCE__PATHS", "[1]"): "`source.paths` must be a list of texts, has 1",
+    (
+        "SOURCE__BATCH_RECORDS",
+        "0",
+    ): "`source.batch_records` must be a whole number from 1 up to",
+    (
+        "WINDOWS__LATENESS",
+        "soon",
+    ): f"{_LATENESS}, was 'soon'",
+    ("WINDOWS__LATENESS", "5"): "`windows.lateness` must be a duration",
+    ("WINDOWS__LATENESS", "-5s"): "`windows.lateness` must be a duration",
+    (
+        "WINDOWS__LATENESS",
+        "2d",
+    ): f"{_LATENESS}, was '2d'",
+    ("WINDOWS__LATENESS", "999999999d"): "`windows.lateness` must be a duration",
+    (
+        "ALERTS__PER_KEY_PER_DAY",
+        "0",
+    ): f"{_BUDGET}, was '0'",
+    (
+        "ALERTS__PER_KEY_PER_DAY",
+        "nan",
+    ): f"{_BUDGET}, was 'nan'",
+    ("SINKS", "nonsense"): """`sinks` must be a table, in JSON such as {"bars": ...}, was 'nonsense'""",
+    ("SINKS", ""): "`sinks` must be a table",
+    ("SINKS__BARS", '["1m", "7q"]'): f"{_BARS}, has '7q'",
+    ("SINKS__BARS", "1m"): f"""{_BARS}, in JSON such as ["1m"], was '1m'""",
+    ("SINKS__BARS", ""): f"{_BARS}, in JSON",
+    ("SINKS__KINDS", '["paper"]'): "`sinks.kinds` must be a list of sqlite, stdout, has 'paper'",
+    ("SINKS__SCORES", "maybe"): "`sinks.scores` must be true or false, was 'maybe'",
+    ("SINKS__SQLITE", "[]"): "`sinks.sqlite` must be a table",
+    ("SINKS__SQLITE__PATH", ""): "`sinks.sqlite.path` must be a text of 1 or more characters, was ''",
+    ("SHARDS", "0"): "`shards` must be a whole number from 1 up to 4096, was '0'",
+    ("SHARDS", "many"): "`shards` must be a whole number from 1 up to 4096, was 'many'",
+    ("SHARDS__X", "1"): "unknown key `shards.x`",
+    ("DETECTORS", "3"): "`detectors` must be a table",
+    ("DETECTORS__HIGH_VOLUME", "off"): "`detectors.high_volume` must be a table, was 'off'",
+    ("SORCE__PATHS", "x"): "unknown key `sorce`; there are source, windows,",
+    ("SINKS__SQLITE__PTH", "x"): "unknown key `sinks.sqlite.pth`; `sinks.sqlite` has path",
+    ("SINKS__", "x"): "unknown key `sinks.`; `sinks` has bars,",
+    ("SINKS", '{"sqlite": {"pth": 1}}'): "unknown key `sinks.sqlite.pth`; `sinks.sqlite` has path",
+}
+
+
+@pytest.mark.parametrize("in_dotenv", [False, True])
+@pytest.mark.parametrize(("variable", "value"), WRONG)
+def test_a_wrong_variable_is_one_line_that_names_it(
+    variable: str, value: str, place: Path, monkeypatch: pytest.MonkeyPatch, *, in_dotenv: bool
+) -> None:
+    if in_dotenv:
+        (place / ".env").write_text(f"TAPEWATCH_{variable}='{value}'\n")
+    else:
+        monkeypatch.setenv(f"TAPEWATCH_{variable}", value)
+    line = message()
+    assert line.startswith(WRONG[variable, value])
+    assert f"(in TAPEWATCH_{variable}" in line
+
+
+WRONG_FILES = {
+    "shards = 0": "`shards` must be a whole number from 1 up to 4096, was 0 (in tapewatch.toml)",
+    "shards = 'x": "tapewatch.toml is no valid TOML: ",
+    "shards = 1\nshards = 2": "tapewatch.toml is no valid TOML: ",
+    "sinks = 3": "`sinks` must be a table, was 3 (in tapewatch.toml)",
+    "[sinks]\nbars = '1m'": f"{_BARS}, was '1m' (in tapewatch.toml)",
+    "[sinks]\nbars = ['2m']": f"{_BARS}, has '2m' (in tapewatch.toml)",
+    "[sinks.sqlite]\npath = 7": "`sinks.sqlite.path` must be a text of 1 or more characters, was 7",
+    "[source]\nspeed = true": "`source.speed` must be 'max' or a number above 0, was True",
+    "[source]\npath = 'x'": "unknown key `source.path`; `source` has kind, name, speed, paths,",
+    "[windows]\nlateness = 5": "`windows.lateness` must be a duration such as 500ms",
+    "[detectors]\nhigh_volume = 3": "`detectors.high_volume` must be a table, was 3",
+    "[kafka]\ntopic = 'x'": "unknown key `kafka`; there are source, windows,",
+}
+
+
+@pytest.mark.parametrize("toml", WRONG_FILES)
+def test_a_wrong_file_is_one_line_that_names_it(toml: str, place: Path) -> None:
+    (place / "tapewatch.toml").write_text(toml)
+    assert message().startswith(WRONG_FILES[toml])
+
+
+@pytest.mark.parametrize("name", ["tapewatch.toml", ".env"])
+def test_a_file_that_is_no_text_is_one_line_that_names_it(name: str, place: Path) -> None:
+    (place / name).write_bytes(b"\xff\xfe\x00")
+    assert message().startswith(f"cannot read the settings in {name}: ")
+
+
+def test_others_may_share_dotenv(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / ".env").write_text("# ours and theirs\nSHARDS=9\nAWS_SECRET=x\nexport TAPEWATCH_SHARDS=3\n")
+    monkeypatch.setenv("SHARDS", "8")
+    assert load().shards == 3
+
+
+def test_variables_of_the_tests_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAPEWATCH_TEST_DATA", "/nowhere")
+    monkeypatch.setenv("TAPEWATCH_REQUIRE_SERVICES", "0")
+    assert load().shards == 4
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SOURCE__API_KEY", "hunter2"),
+        ("SINKS", '{"api_key": "hunter2"'),
+        ("SINKS", '{"password": "hunter2"}'),
+        ("SINKS__SQLITE", '["token", "hunter2"]'),
+        ("DETECTORS__SECRET", "hunter2"),
+        ("SINKS__BARS", '["api_key=hunter2"]'),
+        ("SOURCE__SPEED", "https://me:hunter2@host"),
+    ],
+)
+def test_secrets_are_never_printed(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"TAPEWATCH_{variable}", value)
+    assert "hunter2" not in message()
+
+
+@given(st.text() | st.binary() | st.lists(st.text()) | st.dictionaries(st.text(), st.integers()))
+def test_what_is_shown_is_short_and_one_line(value: object) -> None:
+    text = shown("sinks.bars", value)
+    assert len(text) <= 80
+    assert "\n" not in text
+
+
+@given(st.integers(0, DAY // 1_000_000))
+def test_durations_are_exact(milliseconds: int) -> None:
+    assert duration_ns(f"{milliseconds}ms") == milliseconds * 1_000_000
+    whole, part = divmod(milliseconds, 1000)
+    assert duration_ns(f"{whole}.{part:03d}s") == milliseconds * 1_000_000
+
+
+def test_the_documentation_lists_every_key_with_its_default() -> None:
+    rows = {
+        cells[1].strip("` "): cells[2].strip()
+        for cells in (line.split("|") for line in _DOCUMENTATION.read_text().splitlines())
+        if len(cells) >= 5 and cells[1].strip().startswith("`")
+    }
+    wanted = keys(Settings)
+    for detector in KNOWN:
+        wanted |= keys(detector, f"detectors.{detector.name}.")
+    assert sorted(rows) == sorted(wanted)
+    for key, default in wanted.items():
+        text = default if isinstance(default, str) else orjson.dumps(default).decode().removesuffix(".0")
+        assert rows[key] == (f"`{text}`" if text else "empty"), key
+
+
+def test_settings_need_nothing_of_what_runs_a_flow() -> None:
+    code = "import sys, tapewatch.settings; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert {"bytewax", "databento_dbn", "rich", "typer", "sqlite3"} & set(modules.split()) == set()

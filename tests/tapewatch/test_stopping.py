@@ -1,0 +1,46 @@
+"""A signal raises a flag; a mistake is told last, in one line, with status 2."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", f"from tapewatch import stopping\n{code}"],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+
+
+def test_a_signal_raises_the_flag_and_nothing_else() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        ended = run(
+            f"import os\nstopping.install()\nassert not stopping.stopping()\nos.kill(os.getpid(), {int(number)})\n"
+            "assert stopping.stopping()\nprint('went on')"
+        )
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, "went on\n", "")
+
+
+def test_a_second_signal_ends_the_process() -> None:
+    ended = run(
+        "import os, signal, time\nstopping.install()\nos.kill(os.getpid(), 15)\nos.kill(os.getpid(), 15)\n"
+        "time.sleep(1)\nprint('went on')"
+    )
+    assert ended.returncode == -signal.SIGTERM
+    assert ended.stdout == ""
+
+
+def test_a_failure_is_told_last_with_status_2() -> None:
+    ended = run("stopping.fail('a.dbn is damaged')\nassert stopping.stopping()\nprint('what came before')")
+    assert ended.returncode == 2
+    assert ended.stdout == "what came before\n"
+    assert ended.stderr == "tapewatch: a.dbn is damaged\n"
+
+
+def test_install_outside_the_main_thread_does_nothing() -> None:
+    ended = run(
+        "import threading\nt = threading.Thread(target=stopping.install)\nt.start()\nt.join()\nprint('fine')"
+    )
+    assert (ended.returncode, ended.stdout) == (0, "fine\n")
