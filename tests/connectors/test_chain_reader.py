@@ -21,8 +21,8 @@ from tapewatch.records import DAY, SECOND, Array
 def read(
     paths: list[Path],
     block_records: int,
-    stops: set[int] = frozenset(),
-    limits: list[int] | None = None,  # type: ignore[assignment]
+    stops: set[int] | frozenset[int] = frozenset(),
+    limits: list[int] | None = None,
 ) -> Array:
     """Return the records of the one chain of these files, read anew from saved positions at some pieces."""
     (chain,) = plan(paths, skip_damaged=False)

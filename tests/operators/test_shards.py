@@ -37,7 +37,8 @@ def test_every_record_goes_to_its_keys_shard_in_its_order(
     for record, time in zip(records, times, strict=True):
         key = symbols.key(int(record["instrument_id"]), int(time) // DAY)
         wanted.setdefault(key, []).append(int(record["sequence"]))
-    splitter, found = Splitter(shards), {key: [] for key in wanted}
+    splitter = Splitter(shards)
+    found: dict[str, list[int]] = {key: [] for key in wanted}
     for seq, part in enumerate(np.split(np.arange(count), sorted(min(cut, count) for cut in cuts))):
         tape = Tape(
             "T", seq, "trades", "", records[part], times[part], symbols, clock=7, counters={"records": 1}
