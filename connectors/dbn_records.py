@@ -27,6 +27,8 @@ _BAR_SCHEMAS = {"ohlcv-1s": 32, "ohlcv-1m": 33, "ohlcv-1h": 34, "ohlcv-1d": 35}
 #: Bytes of a record by ``rtype``; with ``ts_out`` eight more.
 _SIZES = {0: 48, 1: 80, 10: 368, 177: 80, 194: 80, 160: 56, 32: 56, 33: 56, 34: 56, 35: 56}
 _SYMBOL_MAPPING = 22
+#: A record's length is a byte that counts units of four bytes.
+_LARGEST_RECORD = 255 * 4
 _MBO = np.dtype(
     {
         "names": ["price", "size", "flags", "action", "side", "ts_recv", "ts_in_delta", "sequence"],
@@ -45,7 +47,7 @@ class DbnRecords:
     path
         A ``.dbn`` or ``.dbn.zst`` file.
     block_records
-        Records per block, at most.
+        Records per block: never as many as twice this (or twice what 1,020 bytes hold).
 
     Raises
     ------
@@ -125,13 +127,15 @@ class DbnRecords:
                 else self._stream.skip(start - offset - len(held))
             )
             offset = start
-        want = self._block_records * (_SIZES[self._rtype] + self._extra)
+        want = max(self._block_records * (_SIZES[self._rtype] + self._extra), _LARGEST_RECORD)
         while True:
             held = self._stream.read(want, held)
             if not held:
                 break
             last = len(held) < want
-            used, block, damage = self._decode(held, offset, last)
+            # The bytes come in pieces that may hold many small blocks.
+            part = held if len(held) < 2 * want else held[:want]
+            used, block, damage = self._decode(part, offset, last)
             offset += used
             held = held[used:]
             if block is not None and offset > start:
