@@ -1,14 +1,24 @@
-"""Databento's JSON encoding, one object a line, as blocks of NumPy records.
+"""Databento's JSON encoding, one record a line, and the contract's messages, which are written alike.
 
-Objects are flat or have ``hd`` nested. Times are RFC 3339, or nanoseconds as numbers or texts. A price is a
-decimal, as a text or a number; it is an integer of 1e-9 if the object says ``"raw": true``, or if it is a
-text of digits alone in an object with ``hd`` or with times in digits, which is how Databento writes raw JSON.
+What a price means is decided for each record by itself:
+
+- with ``"raw": true`` it is a whole number of 1e-9, with ``"raw": false`` a decimal;
+- with a dot it is a decimal;
+- without a dot it is a whole number of 1e-9 where the record is in Databento's own form: it has ``hd``, and
+  its prices are strings or its time is in nanoseconds; or it has no ``hd``, and its time is a string of
+  nanoseconds;
+- else it is a decimal without a fraction.
+
+Decimals in strings are exact; numbers are what the shortest decimal of their double says, to 1e-9. Whole
+numbers may be strings as well. Null is an undefined price, time or size, a missing ``symbol`` the
+instrument's id, a missing ``action`` a trade, other missing fields are zero.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,82 +26,74 @@ import numpy as np
 import orjson
 
 from connectors.byte_stream import ByteStream
-from connectors.decimal_text import Text, decimal, timestamp
+from connectors.decimal_text import Text
+from connectors.json_columns import Shape, uniform
 from connectors.text_lines import Lines, damaged, whole_lines
-from tapewatch.errors import DamagedError, UserError
-from tapewatch.records import (
-    OHLCV,
-    OHLCV_WIDTHS,
-    PRICE_SCALE,
-    TRADE,
-    UNDEF_PRICE,
-    UNDEF_SIZE,
-    UNDEF_TIME,
-    Array,
-    Block,
-    Header,
-    Kind,
+from connectors.text_records import (
+    BAR_PRICES,
+    DECIMAL,
+    EITHER,
+    TIMES,
+    UNITS,
+    UNSIGNED,
+    Fault,
+    Parsed,
+    header_of,
+    kind_of,
+    parse,
 )
-from tapewatch.symbology import Symbols
+from connectors.text_symbols import Column
+from tapewatch.errors import UserError
+from tapewatch.records import OHLCV_WIDTHS, UNDEF_SIZE, Array, Block, Header, Kind
 
-_BAR_PRICES = ("open", "high", "low", "close")
-_SCHEMA_BY_WIDTH = {32: "ohlcv-1s", 33: "ohlcv-1m", 34: "ohlcv-1h", 35: "ohlcv-1d"}
-_HEAD = ("ts_event", "rtype", "publisher_id", "instrument_id")
-#: Range of the integer fields.
-_RANGES = {
-    "rtype": (0, 255), "publisher_id": (0, 2**16 - 1), "instrument_id": (0, 2**32 - 1),
-    "size": (0, 2**32 - 1),
-    "flags": (0, 255), "depth": (0, 255), "ts_in_delta": (-(2**31), 2**31 - 1), "sequence": (0, 2**32 - 1),
-    "volume": (0, 2**64 - 1),
-}  # fmt: skip
-_Object = dict[str, Any]
-
-
-class _BadValueError(ValueError):
-    """A value that its field cannot hold."""
+_MOST_SHOWN = 60
+#: Lines parsed at once: more objects alive at a time only give the garbage collector work.
+_LINES_AT_ONCE = 2048
+_LETTERS = ("action", "side", "symbol")
 
 
 class JsonRecords:
-    """Reader of one ``.json`` or ``.jsonl`` file, plain or ``.zst``.
+    """Reader of one ``.json`` or ``.jsonl`` file, or one of these with ``.zst``.
 
     Parameters
     ----------
     path
-        The file.
+        The file; its first line tells what all its records are.
     block_bytes
         Text per block, about.
 
     Raises
     ------
     UserError
-        If its first object is no trade and no bar.
+        If the file is empty, or its first line is no trade or bar.
+
+    Attributes
+    ----------
+    header
+        What the file holds.
     """
 
     def __init__(self, path: Path, block_bytes: int = 4 << 20) -> None:
         self.path = path
         self._block_bytes = block_bytes
         with ByteStream(path) as stream:
-            first = next(whole_lines(stream, 0, 1 << 16), None)
-            if first is None:
-                stream.raise_damage()
-                raise UserError(f"{path} is empty; a JSON file has one object a line")
-        try:
-            value = _flat(orjson.loads(first.data.split(b"\n", 1)[0]))
-        except (orjson.JSONDecodeError, _BadValueError) as error:
-            raise UserError(f"{path} is no file of JSON objects, one a line: {error}") from error
-        kind: Kind
-        width, schema = 0, "trades"
-        if {"open", "high", "low", "close", "volume"} <= value.keys():
-            kind = "bars"
-            rtype = value.get("rtype", 33)
-            if rtype not in OHLCV_WIDTHS:
-                raise UserError(f"{path} has bars of `rtype` {rtype!r}; it must be one of 32, 33, 34, 35")
-            width, schema = OHLCV_WIDTHS[rtype], _SCHEMA_BY_WIDTH[rtype]
-        elif {"price", "size"} <= value.keys() and "stat_type" not in value:
-            kind = "trades"
-        else:
-            raise UserError(f"{path} holds no trades or bars; its objects have {', '.join(list(value)[:6])}")
-        self.header = Header(kind, "", schema, Symbols(), width)
+            lines = next(whole_lines(stream, 0, 1), None)
+        if lines is None:
+            raise UserError(f"{path} is empty; a JSON file has a record in each line")
+        record = _loaded(lines.data)
+        if isinstance(record, str):
+            raise damaged(path, 1, record)
+        kind = kind_of(set(record))
+        if kind not in ("trades", "bars"):
+            raise UserError(f"{path} {kind}")
+        rtype = str(record.get("rtype"))
+        if kind == "bars" and rtype not in map(str, OHLCV_WIDTHS):
+            raise UserError(
+                f"{path} has bars of `rtype` {rtype[:40]!r}; "
+                "it must be 32, 33, 34 or 35 (of a second, minute, hour, day)"
+            )
+        self.header: Header = header_of("bars", int(rtype)) if kind == "bars" else header_of("trades", 0)
+        self._prices = BAR_PRICES if kind == "bars" else ("price",)
         self._stream = ByteStream(path)
 
     @property
@@ -116,171 +118,161 @@ class JsonRecords:
         DamagedError
             After the last whole record, if what follows is damaged.
         """
+        if self._stream.consumed:
+            self._stream.close()
+            self._stream = ByteStream(self.path)
         for lines in whole_lines(self._stream, start, self._block_bytes):
-            texts = lines.data.splitlines()
-            try:
-                yield self._block(orjson.loads(b"[" + b",".join(texts) + b"]"), lines.end)
-            except (orjson.JSONDecodeError, _BadValueError, TypeError, KeyError):
-                good, error = self._until_damage(texts, lines)
-                if good:
-                    end = lines.end + int(lines.cut) - sum(len(t) + 1 for t in texts[good:])
-                    yield self._block([orjson.loads(t) for t in texts[:good]], end)
-                raise error from None
+            parsed = self._parse(lines)
+            if parsed.fault is None:
+                yield parsed.block(lines.end)
+                continue
+            row = parsed.fault.row
+            if row:
+                until = sum(map(len, lines.data.split(b"\n", row)[:row])) + row
+                yield parsed.block(lines.end - len(lines.data) + lines.cut + until)
+            found = parsed.fault.found + "; the file ends within this line" * lines.cut
+            raise damaged(self.path, lines.first + row, found)
 
-    def _until_damage(self, texts: list[bytes], lines: Lines) -> tuple[int, DamagedError]:
-        for number, text in enumerate(texts):
-            try:
-                self._block([orjson.loads(text)], 0)
-            except (orjson.JSONDecodeError, _BadValueError, TypeError, KeyError) as error:
-                return number, damaged(self.path, lines.first + number, str(error) or "no record")
-        return len(texts), damaged(self.path, lines.first + len(texts), "no record")
+    def _parse(self, lines: Lines) -> Parsed:
+        text = Text(lines.data)
+        count = lines.data.count(b"\n")
+        shape = uniform(text, count)
+        if shape is not None and self._plain(shape):
+            parsed = parse(self.header, text, shape.columns, count, self._meant(text, shape, count))
+            if parsed.fault is None:
+                return parsed
+        return self._one_by_one(lines.data)
 
-    def _block(self, objects: list[Any], end: int) -> Block:
-        rows = [_flat(value) for value in objects]
-        bars = self.header.kind == "bars"
-        records = np.zeros(len(rows), OHLCV if bars else TRADE)
-        records["length"] = records.dtype.itemsize // 4
-        for name in records.dtype.names or ():
-            if name in _RANGES:
-                undefined = UNDEF_SIZE if name == "size" else 0
-                records[name] = _integers(name, [row.get(name) for row in rows], undefined)
-        event = _times([row.get("ts_event") for row in rows])
-        received = _times([row.get("ts_recv") for row in rows])
-        records["ts_event"] = np.where(event == UNDEF_TIME, received, event)
-        wanted = np.ones(len(rows), bool)
-        for name in _BAR_PRICES if bars else ("price",):
-            records[name] = _prices([row.get(name) for row in rows], rows)
-        times = records["ts_event"].copy()
-        if not bars:
-            records["ts_recv"] = np.where(received == UNDEF_TIME, 0, received)
-            times = np.where((received == 0) | (received == UNDEF_TIME), times, received)
-            for name, default in (("action", "T"), ("side", "N")):
-                records[name] = _letters(name, [row.get(name) for row in rows], default)
-            wanted = records["action"] == b"T"
-        names: dict[str, int] = {}
-        codes = None
-        if any("symbol" in row for row in rows):
-            spelled = [str(row.get("symbol") or row.get("instrument_id") or 0) for row in rows]
-            codes = np.array([names.setdefault(name, len(names)) for name in spelled], np.intp)[wanted]
-        others = int((~wanted).sum())
-        return Block(
-            records[wanted],
-            times[wanted],
-            end,
-            codes,
-            tuple(names),
-            {"not_a_trade": others} if others else {},
-        )
+    def _plain(self, shape: Shape) -> bool:
+        """Return whether the fields are all there, and of types that leave nothing to be said of them."""
+        needed = {*self._prices, "volume", "rtype"} if self.header.kind == "bars" else {"price", "size"}
+        for name in (*self._prices, *TIMES):
+            if name in shape.columns and (shape.columns[name][0] == shape.columns[name][1]).any():
+                return False
+        letters = {name for name in _LETTERS if name in shape.columns}
+        named = shape.columns.keys()
+        return "raw" not in named and needed <= named and bool(named & set(TIMES)) and letters <= shape.quoted
 
+    def _meant(self, text: Text, shape: Shape, count: int) -> Array:
+        clock = "ts_event" if "ts_event" in shape.columns else "ts_recv"
+        if shape.nested and not shape.quoted.isdisjoint(self._prices):
+            return np.full(count, EITHER, dtype=np.uint8)
+        if not shape.nested and clock not in shape.quoted:
+            return np.full(count, DECIMAL, dtype=np.uint8)
+        written = text.bytes[shape.columns[clock][0] + 4] == ord("-")
+        return np.where(written, DECIMAL, EITHER).astype(np.uint8)
 
-def _flat(value: Any) -> _Object:  # noqa: ANN401 - whatever a file holds
-    if not isinstance(value, dict):
-        msg = "a line must hold one JSON object"
-        raise _BadValueError(msg)
-    head = value.get("hd")
-    return (
-        {**value, **{name: head[name] for name in _HEAD if name in head}} if isinstance(head, dict) else value
-    )
-
-
-def _integers(name: str, values: list[Any], undefined: int) -> Array:
-    low, high = _RANGES[name]
-    if set(map(type, values)) != {int}:
-        values = [_integer(name, value, undefined) for value in values]
-    if values and not (low <= min(values) and max(values) <= high):
-        worst = min(values) if min(values) < low else max(values)
-        raise _BadValueError(f"`{name}` must be from {low} to {high}, was {worst}")
-    return np.array(values, np.uint64 if name == "volume" else np.int64)
+    def _one_by_one(self, data: bytes) -> Parsed:
+        """Read lines of any shape."""
+        columns: dict[str, list[bytes]] = {}
+        meant: list[int] = []
+        named = False
+        fault: Fault | None = None
+        lines = data.split(b"\n")[:-1]
+        for first in range(0, len(lines), _LINES_AT_ONCE):
+            records: list[dict[str, Any]] = []
+            for line in lines[first : first + _LINES_AT_ONCE]:
+                record = _loaded(line)
+                if isinstance(record, str):
+                    fault = Fault(first + len(records), record)
+                    break
+                records.append(record)
+            for name, values in _texts(records, self.header.kind).items():
+                columns.setdefault(name, []).extend(values)
+            meant.extend(_meaning(record, self._prices) for record in records)
+            named = named or any("symbol" in record for record in records)
+            if fault is not None:
+                break
+        if not named:
+            columns.pop("symbol", None)
+        text, places = _joined(columns)
+        parsed = parse(self.header, text, places, len(meant), np.array(meant, dtype=np.uint8))
+        return parsed if parsed.fault is not None else replace(parsed, fault=fault)
 
 
-def _integer(name: str, value: Any, undefined: int) -> int:  # noqa: ANN401 - whatever a file holds
-    if value is None:
-        return undefined
-    if isinstance(value, str) and value.removeprefix("-").isdigit() and len(value) < 24:
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise _BadValueError(f"`{name}` must be a whole number, was {str(value)[:40]!r}")
-
-
-def _times(values: list[Any]) -> Array:
-    """Return uint64 ns of texts or numbers; `UNDEF_TIME` where there is none."""
-    kinds = set(map(type, values))
-    if kinds == {type(None)}:
-        return np.full(len(values), UNDEF_TIME, np.uint64)
-    if kinds == {str} and not any(map(str.isdigit, values)):
-        found, good = timestamp(*_joined(values))
-        if not good.all():
-            raise _BadValueError(f"a time cannot be {values[int((~good).argmax())][:40]!r}")
-        return found
-    return np.array([_time(value) for value in values], np.uint64)
-
-
-def _joined(values: list[str]) -> tuple[Text, Array, Array]:
-    """Return texts as one, and where each begins and ends in it."""
-    encoded = [value.encode() for value in values]
-    ends = np.cumsum([len(value) + 1 for value in encoded]) - 1
-    return Text(b",".join(encoded)), np.concatenate([[0], ends[:-1] + 1]), ends
-
-
-def _time(value: Any) -> int:  # noqa: ANN401 - whatever a file holds
-    if value is None:
-        return UNDEF_TIME
-    if isinstance(value, str) and not value.isdigit():
-        return int(_times([value])[0]) if value else UNDEF_TIME
-    number = _integer("time", value, UNDEF_TIME)
-    if not 0 <= number <= UNDEF_TIME:
-        raise _BadValueError(f"a time cannot be {number}")
-    return number
-
-
-def _prices(values: list[Any], rows: list[_Object]) -> Array:
-    """Return int64 units of 1e-9."""
-    if set(map(type, values)) == {str} and all("." in value for value in values):
-        found, good = decimal(*_joined(values))
-        if good.all():
-            return found
-    return np.array([_price(value, row) for value, row in zip(values, rows, strict=True)], np.int64)
-
-
-def _price(value: Any, row: _Object) -> int:  # noqa: ANN401 - whatever a file holds
-    if value is None:
-        return UNDEF_PRICE
-    if isinstance(value, bool):
-        raise _BadValueError(f"a price cannot be {value!r}")
-    if isinstance(value, int):
-        scaled = value if row.get("raw") is True else value * PRICE_SCALE
-    elif isinstance(value, float):
-        scaled = round(value * PRICE_SCALE) if abs(value) < 1e10 else UNDEF_PRICE + 1
-    elif isinstance(value, str) and len(value) < 40:
-        nested_or_raw = row.get("raw") is True or "hd" in row or str(row.get("ts_event", "")).isdigit()
-        if nested_or_raw and value.removeprefix("-").isdigit():
-            scaled = _integer("price", value, 0)
-        else:
-            scaled = _decimal(value)
-    else:
-        raise _BadValueError(f"a price cannot be {str(value)[:40]!r}")
-    if not -(2**63) <= scaled <= UNDEF_PRICE:
-        raise _BadValueError(f"a price cannot be {value!r}")
-    return scaled
-
-
-def _decimal(text: str) -> int:
-    whole, dot, fraction = text.partition(".")
-    if dot and len(fraction) == 9 and fraction.isdigit() and whole.removeprefix("-").isdigit():
-        return int(whole + fraction)
+def _loaded(line: bytes) -> dict[str, Any] | str:
+    """Return a line's record with the fields of its ``hd`` beside its own, or what is wrong with it."""
     try:
-        scaled = Decimal(text) * PRICE_SCALE
-        if scaled != scaled.to_integral_value() or abs(scaled) > 2**64:
-            raise _BadValueError(f"a price cannot be {text!r}")
-        return int(scaled)
-    except (InvalidOperation, OverflowError, ValueError):
-        raise _BadValueError(f"a price cannot be {text!r}") from None
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        record = None
+    if not isinstance(record, dict):
+        shown = line[:_MOST_SHOWN].decode("utf-8", "backslashreplace")
+        return f"it must be a JSON object, was {shown.rstrip()!r}"
+    if "hd" in record:
+        if not isinstance(record["hd"], dict):
+            return "`hd` must be a JSON object"
+        return {**record, **record["hd"]}
+    if not isinstance(record.get("raw", True), bool):
+        return "`raw` must be true or false"
+    return record
 
 
-def _letters(name: str, values: list[Any], default: str) -> Array:
-    distinct = set(values) if all(v is None or isinstance(v, str) for v in values) else {"??"}
-    for value in distinct - {None}:
-        if len(value) != 1 or not value.isascii():
-            raise _BadValueError(f"`{name}` must be one letter, was {value[:40]!r}")
-    return np.array([value or default for value in values] if None in distinct else values, "S1")
+def _meaning(record: dict[str, Any], prices: tuple[str, ...]) -> int:
+    """Return how the record's prices are meant."""
+    if "raw" in record:
+        return UNITS if record["raw"] else DECIMAL
+    clock = record["ts_event"] if "ts_event" in record else record.get("ts_recv")
+    digits = isinstance(clock, int) or (isinstance(clock, str) and clock[4:5] != "-")
+    if "hd" in record:
+        own = digits or any(isinstance(record.get(name), str) for name in prices)
+    else:
+        own = digits and isinstance(clock, str)
+    return EITHER if own else DECIMAL
+
+
+def _texts(records: list[dict[str, Any]], kind: Kind) -> dict[str, list[bytes]]:
+    """Return the fields as a CSV file would have them; what must not be is text that cannot be read."""
+    texts: dict[str, list[bytes]] = {}
+    for name in ("price",) if kind == "trades" else BAR_PRICES:
+        texts[name] = [_price(record.get(name, b"nothing")) for record in records]
+    texts["ts_recv"] = [_text(record.get("ts_recv", 0)) for record in records]
+    texts["ts_event"] = [
+        _text(record["ts_event"] if "ts_event" in record else record.get("ts_recv", b"nothing"))
+        for record in records
+    ]
+    for name in (*UNSIGNED[kind], "ts_in_delta"):
+        missing = {"size": b"%d" % UNDEF_SIZE, "volume": b"nothing"}.get(name, b"0")
+        texts[name] = [_text(record.get(name)) or missing for record in records]
+    if kind == "trades":
+        texts["action"] = [_letters(record.get("action", "T")) for record in records]
+        texts["side"] = [_letters(record.get("side")) for record in records]
+    texts["symbol"] = [_letters(record.get("symbol")) for record in records]
+    return texts
+
+
+def _text(value: object) -> bytes:
+    if type(value) is int:
+        return b"%d" % value
+    if type(value) is str:
+        return value.encode() or b'""'
+    if value is None:
+        return b""
+    return value if isinstance(value, bytes) else orjson.dumps(value)
+
+
+def _letters(value: object) -> bytes:
+    if value is None:
+        return b""
+    return value.encode() if isinstance(value, str) else b'"' + orjson.dumps(value)
+
+
+def _price(value: object) -> bytes:
+    if type(value) is not float:
+        return _text(value)
+    exact = Decimal(repr(value))
+    if abs(exact) < 10**10:
+        return b"%.40s" % format(round(exact, 9), "f").encode()
+    return repr(value).encode()
+
+
+def _joined(columns: dict[str, list[bytes]]) -> tuple[Text, dict[str, Column]]:
+    """Put all fields in one buffer."""
+    places: dict[str, Column] = {}
+    offset = 0
+    for name, values in columns.items():
+        ends = offset + np.cumsum([len(value) for value in values], dtype=np.int64)
+        starts = np.concatenate([[offset], ends[:-1]])[: len(values)].astype(np.int64)
+        places[name] = starts, ends
+        offset = int(ends[-1]) if len(values) else offset
+    return Text(b"".join(b"".join(values) for values in columns.values())), places
