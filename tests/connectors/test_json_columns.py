@@ -1,0 +1,122 @@
+"""Lines of one shape are read at once: they must give what a parser gives, whatever is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from connectors.json_records import JsonRecords
+from tapewatch.errors import UserError
+from tapewatch.records import UNDEF_SIZE
+
+NS = 1381132800464165000
+ISO = "2013-10-07T08:00:00.464165000Z"
+FLAT = {"ts_recv": NS, "ts_event": NS, "symbol": "SPY", "price": 167.41, "size": 100, "sequence": 1}
+Fixture = Callable[..., Any]
+_SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+def _written(folder: Path, data: bytes) -> Path:
+    (folder / "a.json").write_bytes(data)
+    return folder / "a.json"
+
+
+def _file(folder: Path, *lines: bytes) -> Path:
+    return _written(folder, b"".join(line + b"\n" for line in lines))
+
+
+_LINE = (
+    b'{"ts_recv":"%b","hd":{"ts_event":"1381132800464000000","rtype":0,"publisher_id":95,"instrument_id":7},'
+    b'"action":"T","side":"A","price":"167410000000","size":100,"levels":[{"bid_px":"5","n":1}],"symbol":"SPY"}'
+)
+
+
+@_SLOW
+@given(
+    edits=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=3),
+    block=st.sampled_from([100, 1 << 20]),
+)
+def test_edited_bytes_raise_nothing_else(
+    tmp_path: Path, everything: Fixture, edits: list[tuple[float, int]], block: int
+) -> None:
+    text = b"".join(_LINE % time + b"\n" for time in (b"1381132800464165000", ISO.encode()) for _ in range(4))
+    whole = everything(JsonRecords(_file(tmp_path, *text.splitlines())))
+    assert len(whole.records) == 8
+    edited = bytearray(text)
+    for place, byte in edits:
+        edited[int(place * len(edited))] = byte
+    before = text.count(b"\n", 0, min(int(place * len(text)) for place, _ in edits))
+    try:
+        found = everything(JsonRecords(_written(tmp_path, bytes(edited)), block))
+    except UserError:
+        assert before == 0
+        return
+    np.testing.assert_array_equal(found.records[:before], whole.records[:before])
+    # Lines of one shape are read at once; what they give is what a parser would give.
+    alone = []
+    for number, line in enumerate(bytes(edited).split(b"\n")[: len(found.records)]):
+        record = orjson.loads(line)
+        record = {**record, **record["hd"]} if "hd" in record else record
+        if record.get("action", "T") == "T" and number < len(found.records):
+            alone.append(record)
+    if found.passed_over == 0:
+        assert [int(record.get("size") or 0) for record in alone] == [
+            size if size != UNDEF_SIZE else 0 for size in found.records["size"].tolist()
+        ]
+
+
+@_SLOW
+@given(
+    st.lists(
+        st.sampled_from(["flat", "nested", "null", "spaced", "levels", "other"]), min_size=1, max_size=12
+    )
+)
+def test_shapes_may_change_from_line_to_line(tmp_path: Path, everything: Fixture, shapes: list[str]) -> None:
+    nested = {
+        "hd": {"ts_event": str(NS), "instrument_id": 7},
+        "price": "1000000000",
+        "size": 5,
+        "action": "T",
+    }
+    written: dict[str, bytes] = {
+        "flat": orjson.dumps({**FLAT, "price": 1.0, "size": 5}),
+        "nested": orjson.dumps(nested),
+        "null": orjson.dumps({**nested, "side": None}),
+        "spaced": orjson.dumps({**nested, "price": "1.0"}).replace(b",", b" , "),
+        "levels": orjson.dumps({**nested, "levels": [{"price": 7, "size": 8}, {"price": 9, "size": 1}]}),
+        "other": orjson.dumps({**nested, "action": "A"}),
+    }
+    found = everything(JsonRecords(_file(tmp_path, *[written[shape] for shape in shapes])))
+    count = len(shapes) - shapes.count("other")
+    assert found.damage is None
+    assert found.records["price"].tolist() == [10**9] * count
+    assert found.records["size"].tolist() == [5] * count
+    assert found.passed_over == shapes.count("other")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"price":1.5,"size":1,"size":2,"ts_event":7}',
+        b'{"size":1,"price":1.5,"ts_event":7,"hd":{"size":2}}',
+        b'{"hd":{"ts_event":6,"size":3},"price":1.5,"hd":{"ts_event":7,"size":2}}',
+        b'{"levels":[{"price":9,"size":9}],"action":"T","price":1.5,"size":2,"ts_event":7}',
+        b'{"a":{"hd":{"size":9}},"price":1.5,"size":2,"ts_event":7}',
+        b'{"a":[1,2,[3,{"size":4}]],"price":1.5,"size":2,"ts_event":7}',
+        b'{"p\\u0072ice":1.5,"size":2,"ts_event":7}',
+    ],
+)
+def test_keys_are_where_a_parser_finds_them(tmp_path: Path, everything: Fixture, line: bytes) -> None:
+    for name in (b"", b'"":1,'):
+        found = everything(JsonRecords(_file(tmp_path, *[line[:1] + name + line[1:]] * 2)))
+        assert found.damage is None
+        assert found.records["size"].tolist() == [2, 2]
+        assert found.records["price"].tolist() == [1_500_000_000] * 2
+        assert found.times.tolist() == [7, 7]
