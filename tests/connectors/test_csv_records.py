@@ -22,6 +22,8 @@ HEADER = (
 )
 LINE = "1381132800464165000,1381132800464000000,0,95,15144,T,N,0,167410000000,100,128,165000,1"
 PRETTY = "2013-10-07T08:00:00.464165000Z,2013-10-07T08:00:00.464Z,0,95,15144,T,N,0,167.41,100,128,165000,1"
+pytest_plugins = ["tests.connectors.databento_encodings"]
+
 Fixture = Callable[..., Any]
 _SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 

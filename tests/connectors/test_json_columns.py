@@ -19,6 +19,8 @@ from tapewatch.records import UNDEF_SIZE
 NS = 1381132800464165000
 ISO = "2013-10-07T08:00:00.464165000Z"
 FLAT = {"ts_recv": NS, "ts_event": NS, "symbol": "SPY", "price": 167.41, "size": 100, "sequence": 1}
+pytest_plugins = ["tests.connectors.databento_encodings"]
+
 Fixture = Callable[..., Any]
 _SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
