@@ -57,7 +57,7 @@ def reference(records: Array, widths: tuple[str, ...], lateness_ns: int) -> tupl
             bar["max_size"] = max(bar["max_size"], size)
             bar["notional"] += size * price
             end = begin + WIDTHS[width] + lateness_ns
-            bar["closed"] = end <= clocks[int(key)]
+            bar["closed"] = end <= clocks[int(symbol)]
             bar["final"] = end <= partition
     return table, late
 

@@ -72,7 +72,7 @@ def test_looking_copying_and_repeating_change_nothing(moments: list[Any], place:
         assert told[seen.id].revision == seen.revision
         table.update(told)
     assert table == wanted
-    for told in table.values():
-        sharing = [other for other in table.values() if other.incident == told.incident]
-        assert {other.key for other in sharing} == {told.key}
-        assert told.incident in {other.id for other in sharing}
+    for standing in table.values():
+        sharing = [other for other in table.values() if other.incident == standing.incident]
+        assert {other.key for other in sharing} == {standing.key}
+        assert standing.incident in {other.id for other in sharing}
