@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -156,42 +156,6 @@ def small_files(data: Path) -> list[Path]:
     return found
 
 
-@pytest.fixture(scope="session")
-def everything() -> Callable[..., Read]:
-    """Return ``everything(reader, start=0)``."""
-    return read_all
-
-
-@pytest.fixture(scope="session")
-def encode() -> Callable[..., bytes]:
-    """Return ``encode(dbn, encoding, pretty_px=, pretty_ts=, symbols=)``."""
-    return encode_dbn
-
-
-@pytest.fixture(scope="session")
-def pack() -> Callable[[Array, str], bytes]:
-    """Return ``pack(records, schema)``."""
-    return pack_dbn
-
-
-@pytest.fixture(scope="session")
-def expected() -> Callable[[Path], Array]:
-    """Return ``expected(path)``."""
-    return expected_of
-
-
-@pytest.fixture(scope="session")
-def encodings() -> Callable[..., Iterator[tuple[Path, bool]]]:
-    """Return ``encodings(path, folder, encoding)``."""
-    return every_encoding
-
-
-@pytest.fixture(scope="session")
-def databento_files(data: Path) -> list[Path]:
-    """Return the small files."""
-    return small_files(data)
-
-
 def any_records(rng: np.random.Generator, count: int, schema: str) -> Array:
     """Return records whose fields take any value that Databento writes, extremes and undefined ones too."""
     records = np.zeros(count, TRADE if schema == "trades" else OHLCV)
@@ -214,9 +178,3 @@ def any_records(rng: np.random.Generator, count: int, schema: str) -> Array:
         records["action"] = rng.choice([b"T", b"T", b"A", b"R", b""], count)
         records["side"] = rng.choice([b"A", b"B", b"N", b""], count)
     return records
-
-
-@pytest.fixture(scope="session")
-def random_records() -> Callable[..., Array]:
-    """Return ``random_records(rng, count, schema)``."""
-    return any_records

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,8 @@ HEADER = (
 )
 LINE = "1381132800464165000,1381132800464000000,0,95,15144,T,N,0,167410000000,100,128,165000,1"
 PRETTY = "2013-10-07T08:00:00.464165000Z,2013-10-07T08:00:00.464Z,0,95,15144,T,N,0,167.41,100,128,165000,1"
-pytest_plugins = ["tests.connectors.databento_encodings"]
+databento: Any = import_module("tests.connectors.databento_encodings")
 
-Fixture = Callable[..., Any]
 _SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
@@ -36,14 +35,12 @@ def _file(folder: Path, text: str | bytes, name: str = "a.csv") -> Path:
 
 
 @pytest.mark.parametrize("encoding", ["raw", "pretty"])
-def test_a_real_day_is_the_same_as_dbn(
-    data: Path, everything: Fixture, expected: Fixture, encoding: str
-) -> None:
+def test_a_real_day_is_the_same_as_dbn(data: Path, encoding: str) -> None:
     reader = CsvRecords(data / "csv" / f"equs-mini-20131007.trades.{encoding}.csv.zst")
     assert (reader.header.kind, reader.header.schema, reader.header.dataset) == ("trades", "trades", "")
     assert reader.header.symbols.empty
-    found = everything(reader)
-    records = expected(data / "dbn" / "equs-mini-20131007.trades.dbn.zst")
+    found = databento.read_all(reader)
+    records = databento.expected_of(data / "dbn" / "equs-mini-20131007.trades.dbn.zst")
     np.testing.assert_array_equal(found.records, records)
     np.testing.assert_array_equal(found.times, records["ts_recv"])
     symbols = dict(zip(records["instrument_id"].tolist(), found.names, strict=True))
@@ -53,13 +50,11 @@ def test_a_real_day_is_the_same_as_dbn(
     assert found.damage is None
 
 
-def test_every_way_databento_writes_it(
-    databento_files: list[Path], tmp_path: Path, everything: Fixture, expected: Fixture, encodings: Fixture
-) -> None:
-    for path in databento_files:
-        records = expected(path)
-        for out, with_symbols in encodings(path, tmp_path, "csv"):
-            found = everything(CsvRecords(out))
+def test_every_way_databento_writes_it(data: Path, tmp_path: Path) -> None:
+    for path in databento.small_files(data):
+        records = databento.expected_of(path)
+        for out, with_symbols in databento.every_encoding(path, tmp_path, "csv"):
+            found = databento.read_all(CsvRecords(out))
             np.testing.assert_array_equal(found.records, records, err_msg=out.name)
             assert found.damage is None
             lines = [line.split(",") for line in out.read_text().splitlines()]
@@ -81,10 +76,6 @@ def test_every_way_databento_writes_it(
 )
 def test_extreme_and_undefined_values(
     tmp_path: Path,
-    everything: Fixture,
-    encode: Fixture,
-    pack: Fixture,
-    random_records: Fixture,
     seed: int,
     schema: str,
     px: bool,
@@ -92,12 +83,14 @@ def test_extreme_and_undefined_values(
     block: int,
     with_symbols: bool,
 ) -> None:
-    records = random_records(np.random.default_rng(seed), 40, schema)
+    records = databento.any_records(np.random.default_rng(seed), 40, schema)
     symbols = (
         {int(i): f"S{i % 7} LONG{'X' * (i % 20)}" for i in records["instrument_id"]} if with_symbols else None
     )
-    text = encode(pack(records, schema), "csv", pretty_px=px, pretty_ts=ts, symbols=symbols)
-    found = everything(CsvRecords(_file(tmp_path, text), block))
+    text = databento.encode_dbn(
+        databento.pack_dbn(records, schema), "csv", pretty_px=px, pretty_ts=ts, symbols=symbols
+    )
+    found = databento.read_all(CsvRecords(_file(tmp_path, text), block))
     wanted = _wanted(records)
     np.testing.assert_array_equal(found.records, wanted)
     assert found.damage is None
@@ -114,29 +107,29 @@ def _wanted(records: Array) -> Array:
     return kept
 
 
-def test_it_resumes_at_every_block(data: Path, tmp_path: Path, everything: Fixture) -> None:
+def test_it_resumes_at_every_block(data: Path, tmp_path: Path) -> None:
     path = data / "csv" / "es-trades-sample.trades.pretty.csv.zst"
-    whole = everything(CsvRecords(path, 20_000))
+    whole = databento.read_all(CsvRecords(path, 20_000))
     assert len(whole.ends) > 10
     plain = _file(tmp_path, zstandard.ZstdDecompressor().stream_reader(path.read_bytes()).read())
     for file in (path, plain):
         done = 0
         for block in CsvRecords(file, 20_000).blocks():
             done += len(block.records)
-            rest = everything(CsvRecords(file, 30_000), block.end)
+            rest = databento.read_all(CsvRecords(file, 30_000), block.end)
             np.testing.assert_array_equal(rest.records, whole.records[done:])
             assert rest.names == (whole.names[done:] or None)
     assert whole.ends[-1] == plain.stat().st_size
 
 
-def test_a_truncated_file_keeps_its_whole_records(data: Path, tmp_path: Path, everything: Fixture) -> None:
+def test_a_truncated_file_keeps_its_whole_records(data: Path, tmp_path: Path) -> None:
     path = data / "csv" / "es-trades-sample.trades.pretty.csv.zst"
-    whole = everything(CsvRecords(path))
+    whole = databento.read_all(CsvRecords(path))
     packed = path.read_bytes()
     text = zstandard.ZstdDecompressor().stream_reader(packed).read()
     begin = text.index(b"\n") + 1
     for cut in [*range(begin, begin + 400), *range(begin + 1000, len(text), 9973)]:
-        found = everything(CsvRecords(_file(tmp_path, text[:cut])))
+        found = databento.read_all(CsvRecords(_file(tmp_path, text[:cut])))
         count = text.count(b"\n", begin, cut)
         np.testing.assert_array_equal(found.records[:count], whole.records[:count])
         # Cut within its last field, a line without its newline cannot be told from a whole one.
@@ -145,7 +138,9 @@ def test_a_truncated_file_keeps_its_whole_records(data: Path, tmp_path: Path, ev
         assert (found.damage is None) == (text[cut - 1 : cut] == b"\n" or len(fields) == 14)
     for cut in range(len(packed) - 1, 60, -701):
         try:
-            found = everything(CsvRecords(_file(tmp_path, packed[:cut]).rename(tmp_path / "b.csv.zst")))
+            found = databento.read_all(
+                CsvRecords(_file(tmp_path, packed[:cut]).rename(tmp_path / "b.csv.zst"))
+            )
         except DamagedError:
             assert cut < 20_000
             continue
@@ -160,12 +155,12 @@ def test_a_truncated_file_keeps_its_whole_records(data: Path, tmp_path: Path, ev
     block=st.sampled_from([100, 1 << 20]),
 )
 def test_edited_bytes_raise_nothing_else(
-    tmp_path: Path, everything: Fixture, edits: list[tuple[float, int]], raw: bool, block: int
+    tmp_path: Path, edits: list[tuple[float, int]], raw: bool, block: int
 ) -> None:
     line = LINE if raw else PRETTY
     lines = [f"{HEADER},symbol", *(f"{line},{name}" for name in ["SPY", "QQQ", "", "A LONG SYMBOL"] * 4)]
     text = ("\n".join(lines) + "\n").encode()
-    whole = everything(CsvRecords(_file(tmp_path, text)))
+    whole = databento.read_all(CsvRecords(_file(tmp_path, text)))
     assert len(whole.records) == 16
     edited = bytearray(text)
     for place, byte in edits:
@@ -173,7 +168,7 @@ def test_edited_bytes_raise_nothing_else(
     first = min(int(place * len(text)) for place, _ in edits)
     before = max(text.count(b"\n", 0, first) - 1, 0)
     try:
-        found = everything(CsvRecords(_file(tmp_path, bytes(edited)), block))
+        found = databento.read_all(CsvRecords(_file(tmp_path, bytes(edited)), block))
     except UserError:
         assert before == 0
         return
@@ -201,26 +196,24 @@ def test_edited_bytes_raise_nothing_else(
         ("symbol", "X" * (1 << 20), "1,048,576 bytes"),
     ],
 )
-def test_damage_is_named_with_its_line(
-    tmp_path: Path, everything: Fixture, field: str, value: str, said: str
-) -> None:
+def test_damage_is_named_with_its_line(tmp_path: Path, field: str, value: str, said: str) -> None:
     names = [*HEADER.split(","), "symbol"]
     values = [*PRETTY.split(","), "SPY"]
     values[names.index(field)] = value
     lines = [",".join(names), *[f"{PRETTY},SPY"] * 3, ",".join(values), f"{PRETTY},SPY"]
     for block in (1, 1 << 22):
-        found = everything(CsvRecords(_file(tmp_path, "\n".join(lines)), block))
+        found = databento.read_all(CsvRecords(_file(tmp_path, "\n".join(lines)), block))
         assert len(found.records) == 3
         assert "a.csv, line 5: " in found.damage
         assert said in found.damage
         assert "\n" not in found.damage
-        again = everything(CsvRecords(tmp_path / "a.csv"), found.ends[-1])
+        again = databento.read_all(CsvRecords(tmp_path / "a.csv"), found.ends[-1])
         assert again.damage == found.damage
         assert not len(again.records)
 
 
-def test_columns_in_any_order_and_missing(tmp_path: Path, everything: Fixture) -> None:
-    found = everything(
+def test_columns_in_any_order_and_missing(tmp_path: Path) -> None:
+    found = databento.read_all(
         CsvRecords(_file(tmp_path, "size,price,ts_event\r\n5,1.5,1381132800464000000\r\n6,,7"))
     )
     record = found.records[0]
@@ -229,7 +222,9 @@ def test_columns_in_any_order_and_missing(tmp_path: Path, everything: Fixture) -
     assert (record["ts_recv"], record["instrument_id"]) == (0, 0)
     assert found.times.tolist() == [1381132800464000000, 7]
     assert found.records["price"][1] == UNDEF_PRICE
-    found = everything(CsvRecords(_file(tmp_path, "size,price,ts_recv\n5,2,1381132800464000000\n5,3,\n")))
+    found = databento.read_all(
+        CsvRecords(_file(tmp_path, "size,price,ts_recv\n5,2,1381132800464000000\n5,3,\n"))
+    )
     assert found.records["ts_event"].tolist() == [1381132800464000000, UNDEF_TIME]
     assert found.records["price"].tolist() == [2, 3]
 
@@ -242,14 +237,14 @@ def test_a_symbol_that_is_empty_is_its_id(tmp_path: Path) -> None:
     assert block.codes.tolist() == [0, 1, 0, 2, 1]
 
 
-def test_bars(tmp_path: Path, everything: Fixture) -> None:
+def test_bars(tmp_path: Path) -> None:
     columns = "ts_event,rtype,publisher_id,instrument_id,open,high,low,close,volume\n"
     line = "60000000000,33,1,7,1.0,2.5,0.5,,18446744073709551615\n"
     reader = CsvRecords(_file(tmp_path, columns + line))
     assert (reader.header.kind, reader.header.schema, reader.header.width_ns) == ("bars", "ohlcv-1m", MINUTE)
-    bar = everything(reader).records[0]
+    bar = databento.read_all(reader).records[0]
     assert (bar["open"], bar["close"], bar["volume"]) == (10**9, UNDEF_PRICE, 2**64 - 1)
-    mixed = everything(CsvRecords(_file(tmp_path, columns + line + line.replace("33", "34"))))
+    mixed = databento.read_all(CsvRecords(_file(tmp_path, columns + line + line.replace("33", "34"))))
     assert "line 3: `rtype` must be that of `ohlcv-1m` throughout the file, was '34'" in mixed.damage
     assert len(mixed.records) == 1
     assert CsvRecords(_file(tmp_path, columns)).header.width_ns == 0
@@ -281,20 +276,21 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path, text: str, said: st
         assert len(str(caught.value)) < 400
 
 
-def test_a_header_alone_is_no_records(tmp_path: Path, everything: Fixture) -> None:
+def test_a_header_alone_is_no_records(tmp_path: Path) -> None:
     for text in (HEADER, HEADER + "\n", HEADER + "\r\n"):
-        found = everything(CsvRecords(_file(tmp_path, text)))
+        found = databento.read_all(CsvRecords(_file(tmp_path, text)))
         assert (len(found.records), found.damage, found.ends) == (0, None, [])
 
 
-def test_a_file_may_grow_between_two_runs(tmp_path: Path, everything: Fixture) -> None:
+def test_a_file_may_grow_between_two_runs(tmp_path: Path) -> None:
     text = f"{HEADER}\n{LINE}\n{LINE}"
-    first = everything(CsvRecords(_file(tmp_path, text)))
+    first = databento.read_all(CsvRecords(_file(tmp_path, text)))
     assert len(first.records) == 2
     for more, count in (("", 0), ("\n", 0), (f"\n{LINE}\n", 1), (f"\r\n{LINE}", 1)):
-        again = everything(CsvRecords(_file(tmp_path, text + more)), first.ends[-1])
+        again = databento.read_all(CsvRecords(_file(tmp_path, text + more)), first.ends[-1])
         assert (len(again.records), again.damage) == (count, None)
     assert (
-        "grown in the middle" in everything(CsvRecords(_file(tmp_path, text + "7\n")), first.ends[-1]).damage
+        "grown in the middle"
+        in databento.read_all(CsvRecords(_file(tmp_path, text + "7\n")), first.ends[-1]).damage
     )
-    assert "fewer than" in everything(CsvRecords(_file(tmp_path, text[:-5])), first.ends[-1]).damage
+    assert "fewer than" in databento.read_all(CsvRecords(_file(tmp_path, text[:-5])), first.ends[-1]).damage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,8 @@ from tapewatch.records import UNDEF_SIZE
 NS = 1381132800464165000
 ISO = "2013-10-07T08:00:00.464165000Z"
 FLAT = {"ts_recv": NS, "ts_event": NS, "symbol": "SPY", "price": 167.41, "size": 100, "sequence": 1}
-pytest_plugins = ["tests.connectors.databento_encodings"]
+databento: Any = import_module("tests.connectors.databento_encodings")
 
-Fixture = Callable[..., Any]
 _SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
@@ -45,18 +44,16 @@ _LINE = (
     edits=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=3),
     block=st.sampled_from([100, 1 << 20]),
 )
-def test_edited_bytes_raise_nothing_else(
-    tmp_path: Path, everything: Fixture, edits: list[tuple[float, int]], block: int
-) -> None:
+def test_edited_bytes_raise_nothing_else(tmp_path: Path, edits: list[tuple[float, int]], block: int) -> None:
     text = b"".join(_LINE % time + b"\n" for time in (b"1381132800464165000", ISO.encode()) for _ in range(4))
-    whole = everything(JsonRecords(_file(tmp_path, *text.splitlines())))
+    whole = databento.read_all(JsonRecords(_file(tmp_path, *text.splitlines())))
     assert len(whole.records) == 8
     edited = bytearray(text)
     for place, byte in edits:
         edited[int(place * len(edited))] = byte
     before = text.count(b"\n", 0, min(int(place * len(text)) for place, _ in edits))
     try:
-        found = everything(JsonRecords(_written(tmp_path, bytes(edited)), block))
+        found = databento.read_all(JsonRecords(_written(tmp_path, bytes(edited)), block))
     except UserError:
         assert before == 0
         return
@@ -80,7 +77,7 @@ def test_edited_bytes_raise_nothing_else(
         st.sampled_from(["flat", "nested", "null", "spaced", "levels", "other"]), min_size=1, max_size=12
     )
 )
-def test_shapes_may_change_from_line_to_line(tmp_path: Path, everything: Fixture, shapes: list[str]) -> None:
+def test_shapes_may_change_from_line_to_line(tmp_path: Path, shapes: list[str]) -> None:
     nested = {
         "hd": {"ts_event": str(NS), "instrument_id": 7},
         "price": "1000000000",
@@ -95,7 +92,7 @@ def test_shapes_may_change_from_line_to_line(tmp_path: Path, everything: Fixture
         "levels": orjson.dumps({**nested, "levels": [{"price": 7, "size": 8}, {"price": 9, "size": 1}]}),
         "other": orjson.dumps({**nested, "action": "A"}),
     }
-    found = everything(JsonRecords(_file(tmp_path, *[written[shape] for shape in shapes])))
+    found = databento.read_all(JsonRecords(_file(tmp_path, *[written[shape] for shape in shapes])))
     count = len(shapes) - shapes.count("other")
     assert found.damage is None
     assert found.records["price"].tolist() == [10**9] * count
@@ -115,9 +112,9 @@ def test_shapes_may_change_from_line_to_line(tmp_path: Path, everything: Fixture
         b'{"p\\u0072ice":1.5,"size":2,"ts_event":7}',
     ],
 )
-def test_keys_are_where_a_parser_finds_them(tmp_path: Path, everything: Fixture, line: bytes) -> None:
+def test_keys_are_where_a_parser_finds_them(tmp_path: Path, line: bytes) -> None:
     for name in (b"", b'"":1,'):
-        found = everything(JsonRecords(_file(tmp_path, *[line[:1] + name + line[1:]] * 2)))
+        found = databento.read_all(JsonRecords(_file(tmp_path, *[line[:1] + name + line[1:]] * 2)))
         assert found.damage is None
         assert found.records["size"].tolist() == [2, 2]
         assert found.records["price"].tolist() == [1_500_000_000] * 2

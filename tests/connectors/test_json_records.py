@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,8 @@ from tapewatch.records import MINUTE, UNDEF_PRICE, UNDEF_SIZE, UNDEF_TIME
 NS = 1381132800464165000
 ISO = "2013-10-07T08:00:00.464165000Z"
 FLAT = {"ts_recv": NS, "ts_event": NS, "symbol": "SPY", "price": 167.41, "size": 100, "sequence": 1}
-pytest_plugins = ["tests.connectors.databento_encodings"]
+databento: Any = import_module("tests.connectors.databento_encodings")
 
-Fixture = Callable[..., Any]
 _SLOW = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
@@ -39,24 +38,22 @@ def _raw(folder: Path, data: bytes, name: str = "a.json") -> Path:
     return folder / name
 
 
-def test_a_real_sample_is_the_same_as_dbn(data: Path, everything: Fixture, expected: Fixture) -> None:
+def test_a_real_sample_is_the_same_as_dbn(data: Path) -> None:
     reader = JsonRecords(data / "csv" / "es-trades-sample.trades.pretty.json.zst")
     assert (reader.header.kind, reader.header.schema, reader.header.dataset) == ("trades", "trades", "")
-    found = everything(reader)
-    records = expected(data / "dbn" / "es_trades_sample.dbn.zst")
+    found = databento.read_all(reader)
+    records = databento.expected_of(data / "dbn" / "es_trades_sample.dbn.zst")
     np.testing.assert_array_equal(found.records, records)
     np.testing.assert_array_equal(found.times, records["ts_recv"])
     assert set(found.names) == {"ESM4"}
     assert (found.damage, reader.consumed) == (None, reader.size)
 
 
-def test_every_way_databento_writes_it(
-    databento_files: list[Path], tmp_path: Path, everything: Fixture, expected: Fixture, encodings: Fixture
-) -> None:
-    for path in databento_files:
-        records = expected(path)
-        for out, with_symbols in encodings(path, tmp_path, "json"):
-            found = everything(JsonRecords(out))
+def test_every_way_databento_writes_it(data: Path, tmp_path: Path) -> None:
+    for path in databento.small_files(data):
+        records = databento.expected_of(path)
+        for out, with_symbols in databento.every_encoding(path, tmp_path, "json"):
+            found = databento.read_all(JsonRecords(out))
             np.testing.assert_array_equal(found.records, records, err_msg=out.name)
             assert found.damage is None
             rows = [orjson.loads(line) for line in out.read_bytes().splitlines()]
@@ -79,10 +76,6 @@ def test_every_way_databento_writes_it(
 )
 def test_extreme_and_undefined_values(
     tmp_path: Path,
-    everything: Fixture,
-    encode: Fixture,
-    pack: Fixture,
-    random_records: Fixture,
     seed: int,
     schema: str,
     px: bool,
@@ -90,10 +83,12 @@ def test_extreme_and_undefined_values(
     block: int,
     with_symbols: bool,
 ) -> None:
-    records = random_records(np.random.default_rng(seed), 40, schema)
+    records = databento.any_records(np.random.default_rng(seed), 40, schema)
     symbols = {int(i): f"S{i % 7}" for i in records["instrument_id"]} if with_symbols else None
-    text = encode(pack(records, schema), "json", pretty_px=px, pretty_ts=ts, symbols=symbols)
-    found = everything(JsonRecords(_raw(tmp_path, text), block))
+    text = databento.encode_dbn(
+        databento.pack_dbn(records, schema), "json", pretty_px=px, pretty_ts=ts, symbols=symbols
+    )
+    found = databento.read_all(JsonRecords(_raw(tmp_path, text), block))
     if schema == "trades":
         records = records[records["action"] == b"T"].copy()
         records["side"][records["side"] == b""] = b"N"
@@ -127,19 +122,19 @@ def test_extreme_and_undefined_values(
         ({"price": 167.5, "hd": {"ts_event": NS}}, 167_500_000_000),
     ],
 )
-def test_what_a_price_means(tmp_path: Path, everything: Fixture, change: dict[str, Any], price: int) -> None:
+def test_what_a_price_means(tmp_path: Path, change: dict[str, Any], price: int) -> None:
     record = {**FLAT, **change}
     if "hd" in change:
         del record["ts_event"]
     spaced = orjson.dumps(record).replace(b":", b": ", 1)
     for lines in ([record] * 3, [spaced] * 3):
-        found = everything(JsonRecords(_file(tmp_path, *lines)))
+        found = databento.read_all(JsonRecords(_file(tmp_path, *lines)))
         assert found.damage is None
         assert found.records["price"].tolist() == [price] * 3
         assert found.times.tolist() == [NS] * 3
 
 
-def test_what_is_missing(tmp_path: Path, everything: Fixture) -> None:
+def test_what_is_missing(tmp_path: Path) -> None:
     lines = [
         {"ts_event": ISO, "price": "1.5", "size": 3},
         {"ts_event": NS, "price": None, "size": None, "symbol": None, "instrument_id": 9},
@@ -147,7 +142,7 @@ def test_what_is_missing(tmp_path: Path, everything: Fixture) -> None:
         {"ts_recv": None, "ts_event": NS, "price": 2.0, "size": 1, "action": None, "symbol": 3},
         {"ts_recv": None, "ts_event": NS, "price": 2.0, "size": 1, "side": None},
     ]
-    found = everything(JsonRecords(_file(tmp_path, *lines)))
+    found = databento.read_all(JsonRecords(_file(tmp_path, *lines)))
     assert found.damage is None
     assert found.records["size"].tolist() == [3, UNDEF_SIZE, UNDEF_SIZE, 1]
     assert found.records["side"].tolist() == [b"N", b"N", b"B", b"N"]
@@ -189,16 +184,14 @@ def test_what_is_missing(tmp_path: Path, everything: Fixture) -> None:
         ({"hd": 3}, "`hd` must be a JSON object"),
     ],
 )
-def test_damage_is_named_with_its_line(
-    tmp_path: Path, everything: Fixture, change: dict[str, Any], said: str
-) -> None:
+def test_damage_is_named_with_its_line(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     path = _file(tmp_path, FLAT, FLAT, {**FLAT, **change}, FLAT)
     for block in (1, 1 << 22):
-        found = everything(JsonRecords(path, block))
+        found = databento.read_all(JsonRecords(path, block))
         assert len(found.records) == 2
         assert "a.jsonl, line 3: " in found.damage
         assert said in found.damage
-        again = everything(JsonRecords(path, block), found.ends[-1])
+        again = databento.read_all(JsonRecords(path, block), found.ends[-1])
         assert (again.damage, len(again.records)) == (found.damage, 0)
 
 
@@ -218,48 +211,48 @@ def test_damage_is_named_with_its_line(
         b" " * (1 << 21),
     ],
 )
-def test_lines_that_are_no_objects(tmp_path: Path, everything: Fixture, line: bytes) -> None:
-    found = everything(JsonRecords(_file(tmp_path, FLAT, line, FLAT)))
+def test_lines_that_are_no_objects(tmp_path: Path, line: bytes) -> None:
+    found = databento.read_all(JsonRecords(_file(tmp_path, FLAT, line, FLAT)))
     assert len(found.records) == 1
     assert "line 2: " in found.damage
     assert len(found.damage) < 400
 
 
-def test_missing_fields_are_named(tmp_path: Path, everything: Fixture) -> None:
+def test_missing_fields_are_named(tmp_path: Path) -> None:
     for name in ("price", "ts_event"):
         line = {key: value for key, value in FLAT.items() if key not in (name, "ts_recv")}
-        found = everything(JsonRecords(_file(tmp_path, FLAT, line)))
+        found = databento.read_all(JsonRecords(_file(tmp_path, FLAT, line)))
         assert f"line 2: `{name}` must be" in found.damage
 
 
-def test_it_resumes_at_every_block(data: Path, tmp_path: Path, everything: Fixture) -> None:
+def test_it_resumes_at_every_block(data: Path, tmp_path: Path) -> None:
     path = data / "csv" / "es-trades-sample.trades.pretty.json.zst"
-    whole = everything(JsonRecords(path, 50_000))
+    whole = databento.read_all(JsonRecords(path, 50_000))
     assert len(whole.ends) > 10
     plain = _raw(tmp_path, zstandard.ZstdDecompressor().stream_reader(path.read_bytes()).read())
     for file in (path, plain):
         done = 0
         for block in JsonRecords(file, 50_000).blocks():
             done += len(block.records)
-            rest = everything(JsonRecords(file, 80_000), block.end)
+            rest = databento.read_all(JsonRecords(file, 80_000), block.end)
             np.testing.assert_array_equal(rest.records, whole.records[done:])
     assert whole.ends[-1] == plain.stat().st_size
 
 
-def test_a_truncated_file_keeps_its_whole_records(data: Path, tmp_path: Path, everything: Fixture) -> None:
+def test_a_truncated_file_keeps_its_whole_records(data: Path, tmp_path: Path) -> None:
     path = data / "csv" / "es-trades-sample.trades.pretty.json.zst"
-    whole = everything(JsonRecords(path))
+    whole = databento.read_all(JsonRecords(path))
     packed = path.read_bytes()
     text = zstandard.ZstdDecompressor().stream_reader(packed).read()
     begin = text.index(b"\n") + 1
     for cut in [*range(begin, begin + 600, 7), *range(begin + 1000, len(text), 39973)]:
-        found = everything(JsonRecords(_raw(tmp_path, text[:cut])))
+        found = databento.read_all(JsonRecords(_raw(tmp_path, text[:cut])))
         count = text.count(b"\n", 0, cut) + (text[cut : cut + 1] == b"\n")
         np.testing.assert_array_equal(found.records, whole.records[:count])
         assert (found.damage is None) == (b"\n" in text[cut - 1 : cut + 1])
     for cut in range(len(packed) - 1, 60, -701):
         try:
-            found = everything(JsonRecords(_raw(tmp_path, packed[:cut], "b.json.zst")))
+            found = databento.read_all(JsonRecords(_raw(tmp_path, packed[:cut], "b.json.zst")))
         except DamagedError:
             assert cut < 20_000
             continue
@@ -267,15 +260,15 @@ def test_a_truncated_file_keeps_its_whole_records(data: Path, tmp_path: Path, ev
         assert "zst" in found.damage
 
 
-def test_bars(tmp_path: Path, everything: Fixture) -> None:
+def test_bars(tmp_path: Path) -> None:
     head = {"ts_event": "60000000000", "rtype": 33, "publisher_id": 1, "instrument_id": 7}
     bar = {"hd": head, "open": "1", "high": "2", "low": "1", "close": "2", "volume": "18446744073709551615"}
     reader = JsonRecords(_file(tmp_path, bar))
     assert (reader.header.kind, reader.header.schema, reader.header.width_ns) == ("bars", "ohlcv-1m", MINUTE)
-    found = everything(reader)
+    found = databento.read_all(reader)
     assert found.records.tolist() == [(14, 33, 1, 7, 60 * 10**9, 1, 2, 1, 2, 2**64 - 1)]
     hourly = {**bar, "hd": {**head, "rtype": 34}}
-    mixed = everything(JsonRecords(_file(tmp_path, bar, hourly)))
+    mixed = databento.read_all(JsonRecords(_file(tmp_path, bar, hourly)))
     assert "line 2: `rtype` must be that of `ohlcv-1m` throughout the file" in mixed.damage
     assert len(mixed.records) == 1
     with pytest.raises(UserError, match="must be 32, 33, 34 or 35"):
