@@ -71,6 +71,8 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         If the place cannot be written, or the file is not a store of this version.
     """
     path = path.absolute()
+    if "\0" in str(path):
+        raise UserError(f"`sinks.sqlite.path` must be the name of a file, was {str(path)!r}")
     if not path.parent.is_dir():
         raise UserError(f"`sinks.sqlite.path` is {path}, but {path.parent} is no directory; create it first")
     if path.is_dir():
