@@ -56,6 +56,9 @@ class _Cursor:
 
     def __post_init__(self) -> None:
         self.blocks = self.records.blocks(self.position.offset)
+        if not self.position.clock and self.file.first_time < LATEST:
+            # Unfit records before the first fit one belong beside it, not before all other files.
+            self.position.clock = self.file.first_time
 
     def left(self) -> int:
         return 0 if self.block is None else len(self.block.records) - self.at
