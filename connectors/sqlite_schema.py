@@ -93,7 +93,10 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    state = _identity(connection)
+    # One transaction, so that what another process is making is seen whole or not at all.
+    connection.execute("BEGIN")
+    with committing(connection):
+        state = _identity(connection)
     if state != (0, 0, 0):
         _check_identity(state, path)
     _write_ahead(connection)
