@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import platform
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
     from tapewatch.settings import Settings
 
 _LEAST_FREE = 1 << 30
+_LIBRARIES = ("bytewax", "databento-dbn", "numpy", "orjson", "pydantic", "pydantic-settings", "zstandard")
+_RECOVERY = (
+    "hint     recovery: to go on where a run was stopped or crashed, make a recovery store once "
+    "(mkdir recovery; python -m bytewax.recovery recovery 4) and run with -r recovery -s 10 -b 0"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +37,8 @@ def register(app: typer.Typer) -> None:
         """
         from tapewatch.settings import load, settings_file
 
-        failed = _check("python", lambda: f"{platform.python_version()} on {platform.system()}")
+        failed = _check("python", _python)
+        failed += _check("libraries", _libraries)
         loaded: list[Settings] = []
 
         def settings() -> str:
@@ -45,16 +53,36 @@ def register(app: typer.Typer) -> None:
             failed += _check("results", lambda: _results(loaded[0]))
             failed += _check("disk", lambda: _disk(loaded[0]))
         if failed:
-            sys.exit(2)
+            raise UserError(f"{len(failed)} of the checks failed, the first: {failed[0]}")
+        print(_RECOVERY)
 
 
-def _check(name: str, check: Callable[[], str]) -> int:
+def _check(name: str, check: Callable[[], str]) -> list[str]:
     try:
         print(f"ok       {name}: {check()}")
     except UserError as error:
         print(f"failure  {name}: {error}")
-        return 1
-    return 0
+        return [str(error)]
+    return []
+
+
+def _python() -> str:
+    # Bytewax has no wheels for others.
+    if not (3, 11) <= sys.version_info < (3, 13):
+        raise UserError(
+            f"Python must be 3.11 or 3.12, was {platform.python_version()}; make a new environment"
+        )
+    return f"{platform.python_version()} on {platform.system()}, SQLite {sqlite3.sqlite_version}"
+
+
+def _libraries() -> str:
+    found = []
+    for name in _LIBRARIES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            raise UserError(f"{name} is not installed; `make` prepares the environment") from None
+    return ", ".join(found)
 
 
 def _detectors(settings: Settings) -> str:

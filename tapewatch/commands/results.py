@@ -19,6 +19,21 @@ def _database() -> Path:
     return Path(load().sinks.sqlite.path)
 
 
+def _in_words(seconds: float) -> str:
+    """Return a stretch of time as a person says it, in its two largest units.
+
+    >>> _in_words(4.2), _in_words(7_500), _in_words(401_000_000)
+    ('4 s', '2 h 5 min', '12 years 258 days')
+    """
+    words: list[str] = []
+    left = int(abs(seconds))
+    for unit, size in (("years", 31_556_952), ("days", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        number, left = divmod(left, size)
+        if number or (unit == "s" and not words):
+            words.append(f"{number} {unit}")
+    return ("" if seconds > -1 else "minus ") + " ".join(words[:2])
+
+
 def _numbers(counts: dict[str, int]) -> str:
     return ", ".join(f"{number:,} {name}" for name, number in counts.items())
 
@@ -58,6 +73,10 @@ def register(app: typer.Typer) -> None:
         if json:
             import orjson
 
+            for document in (rates, *detectors):
+                for name in ("ts_first", "ts_last"):
+                    if document.get(name) is not None:
+                        document[name] = rfc3339(document[name])
             found = {
                 "counts": counts,
                 "counters": totals,
@@ -72,7 +91,7 @@ def register(app: typer.Typer) -> None:
         for row in detectors:
             print(
                 f"Detector  {row['detector']}: {row['anomalies']:,} anomalies, "
-                f"worst severity {row['max_severity']:.0f}"
+                f"worst severity {row['max_severity'] or 0:.0f}"
             )
         if last is not None and lag is not None:
             print(f"Tape      {rfc3339(rates['ts_first'])} to {rfc3339(last)}")
@@ -80,7 +99,7 @@ def register(app: typer.Typer) -> None:
                 f"Rates     {rates['records_per_second'] or 0:,.1f} records/s of tape, "
                 f"{rates['anomalies_per_day'] or 0:,.1f} anomalies a day"
             )
-            print(f"Lag       {lag:,.0f} s since the newest event")
+            print(f"Lag       {_in_words(lag)} since the newest event")
 
     @app.command()
     def reset(yes: Annotated[bool, typer.Option("--yes", help="Really wipe the results.")] = False) -> None:
