@@ -18,6 +18,7 @@ from connectors.sqlite_sink import SqliteSink
 from operators.dataflow import judge, shard, source, store, windowed_bars
 from operators.detectors import detectors
 from operators.judge import JudgeSettings
+from tapewatch import stopping
 from tapewatch.credit import acknowledge
 from tapewatch.documents import Results
 from tapewatch.errors import UserError
@@ -67,7 +68,7 @@ def _sinks(settings: Settings) -> dict[str, Any]:
                 StdoutSink,
             )  # not needed for the default, which starts sooner without
 
-            sinks[kind] = StdoutSink(done)
+            sinks[kind] = StdoutSink(done, closed=stopping.stop)
     if not sinks:
         raise UserError("`sinks.kinds` is empty; name at least one of sqlite, stdout")
     return sinks

@@ -38,6 +38,11 @@ def install() -> None:
         atexit.register(_finish)
 
 
+def stop() -> None:
+    """End the input as a signal would."""
+    _stop.set()
+
+
 def _finish() -> None:
     """Let nothing interrupt the last moments: all is written, and the handlers are about to go."""
     for number in (signal.SIGTERM, signal.SIGINT):
