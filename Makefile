@@ -2,29 +2,42 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
-	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
+PYTHON ?= python3.11 python3.12 python3 python
+FOUND = $(shell for p in $(PYTHON); do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
 	&& { command -v $$p; break; }; done)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DATA ?=
+SPEED ?= 60
+STREAMLIT := $(BIN)/streamlit run dashboard/app.py --server.address 127.0.0.1 \
+	--server.showEmailPrompt false --browser.gatherUsageStats false --client.toolbarMode minimal
 
-.PHONY: help demo test lint bench quality clean
+.PHONY: help demo test lint bench quality dashboard live clean
 
 help: ## what the targets do
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
 
-$(BIN)/python:
-	@if [ -z "$(PYTHON)" ]; then echo "tapewatch: needs Python 3.11 or 3.12 on the PATH, found $$(python3 --version 2>&1 || echo none)" >&2; exit 2; fi
-	@$(PYTHON) -m venv $(VENV)
-
-$(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing what tapewatch runs on ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+# Marked last, so that an environment whose making broke off is made again.
+$(VENV)/.made:
+	$(if $(FOUND),,$(error tapewatch needs Python 3.11 or 3.12 as one of $(PYTHON); found \
+		$(or $(shell for p in $(PYTHON); do $$p --version; done 2>/dev/null | sort -u | tr '\n' ' '),none)))
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(FOUND) -m venv --clear $(VENV)
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing what the tests need ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+$(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo "Installing what tapewatch runs on ..."
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dashboard: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo "Installing what the dashboard needs ..."
+	@$(PIP) -e '.[dashboard]'
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo "Installing what the tests need ..."
+	@$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.dashboard $(VENV)/.run
 
 demo: $(VENV)/.run ## a simulated session (or DATA="a.dbn.zst b.dbn.zst"), judged and explained
 	@$(BIN)/tapewatch demo $(DATA)
@@ -40,6 +53,19 @@ bench: $(VENV)/.dev ## speed and memory, each beside its alternative
 
 quality: $(VENV)/.dev ## alarm budget and recall on simulated sessions, into docs/
 	@$(BIN)/python -m models.quality --out docs
+
+dashboard: $(VENV)/.dashboard ## the demo's results in the browser, or those of `sinks.sqlite.path`
+	@if [ -z "$$TAPEWATCH_SINKS__SQLITE__PATH" ] && [ -f demo/tapewatch.db ]; then \
+		export TAPEWATCH_SINKS__SQLITE__PATH=demo/tapewatch.db; fi; exec $(STREAMLIT)
+
+live: $(VENV)/.dashboard ## a simulated market at SPEED=60 times real time, judged, with the dashboard
+	@mkdir -p demo && rm -f demo/live.db*
+	@$(BIN)/tapewatch simulate market --out demo/live.dbn.zst
+	@trap 'kill $$(jobs -p) 2>/dev/null; wait' EXIT; trap 'exit 0' INT TERM; \
+	export TAPEWATCH_SOURCE__PATHS='["demo/live.dbn.zst"]' TAPEWATCH_SOURCE__SPEED=$(SPEED) \
+		TAPEWATCH_SINKS__SQLITE__PATH=demo/live.db; \
+	$(BIN)/python -m bytewax.run flows.market:flow & \
+	$(STREAMLIT) & page=$$!; wait -n && wait $$page
 
 clean: ## remove the environment and what the demo made
 	@rm -rf $(VENV) demo

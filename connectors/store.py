@@ -133,6 +133,29 @@ class Store:
         """Return the anomalies of highest severity, the worst first, equal ones in order of time."""
         return self.anomalies(limit=limit, order="worst")
 
+    def lanes(
+        self, start: int, end: int, step_ns: int, *, min_severity: float = 0.0, limit: int = 30
+    ) -> list[Document]:
+        """Return the worst anomaly of each key and step of ``step_ns`` in ``[start, end)`` ns.
+
+        Rows hold ``key``, ``ts_start`` of the step (a multiple of ``step_ns``), ``severity``, ``detector``
+        and ``reason`` of the worst, and ``anomalies``, how many there are. Only the ``limit`` keys with the
+        worst anomalies are told of, in that order, each in order of time.
+        """
+        # SQLite takes the bare columns beside a lone max() from the row that holds the maximum.
+        return self._rows(
+            """
+            WITH seen AS (SELECT * FROM anomalies WHERE ts_event >= ? AND ts_event < ? AND severity >= ?),
+            worst AS (SELECT key, max(severity) AS severity FROM seen GROUP BY key
+                      ORDER BY severity DESC, key LIMIT ?)
+            SELECT s.key, s.ts_event / ? * ? AS ts_start, max(s.severity) AS severity, s.detector, s.reason,
+                   count(*) AS anomalies
+            FROM seen s JOIN worst w ON w.key = s.key
+            GROUP BY s.key, s.ts_event / ? ORDER BY w.severity DESC, s.key, 2
+            """,
+            start, end, min_severity, limit, step_ns, step_ns, step_ns,
+        )  # fmt: skip
+
     def bars(
         self, key: str, width: str, start: int | None = None, end: int | None = None, limit: int = 1000
     ) -> list[Document]:

@@ -88,7 +88,8 @@ def _tell(database: Path, labels: tuple[Label, ...], seconds: float) -> None:
         records, anomalies = store.totals().get("records", 0), store.anomalies(limit=100_000)
         worst, bars = store.worst(_WORST), store.counts()["bars"]
     print(
-        f"{records:,} records in {seconds:.1f} s with start-up: {bars:,} bars, {len(anomalies)} anomalies\n"
+        f"{records:,} records in {seconds:.1f} s with start-up ({records / seconds:,.0f} records/s): "
+        f"{bars:,} bars, {len(anomalies):,} anomalies\n"
     )
     if worst:
         print("The worst:")
@@ -103,10 +104,7 @@ def _tell(database: Path, labels: tuple[Label, ...], seconds: float) -> None:
         print(f"    {found['reason']}")
     if labels:
         _compare(labels, anomalies)
-    print(
-        f"\nEverything is in {database}; to count it: "
-        f"TAPEWATCH_SINKS__SQLITE__PATH={database} .venv/bin/tapewatch stats"
-    )
+    print(f"\nEverything is in {database}. To look at it in the browser: make dashboard")
 
 
 def _compare(labels: tuple[Label, ...], anomalies: list[dict[str, Any]]) -> None:
@@ -115,7 +113,7 @@ def _compare(labels: tuple[Label, ...], anomalies: list[dict[str, Any]]) -> None
     found: dict[str, list[bool]] = {}
     for label in labels:
         hit = any(
-            a["key"] == label.key and a["ts_start"] <= label.ts_end + MINUTE and label.ts_start <= a["ts_end"]
+            a["key"] == label.key and a["ts_start"] < label.ts_end + MINUTE and label.ts_start < a["ts_end"]
             for a in anomalies
         )
         found.setdefault(label.kind, []).append(hit)

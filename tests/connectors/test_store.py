@@ -252,3 +252,27 @@ def test_questions_about_anomalies_use_an_index(name: str, path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {asked[0]}"))
     assert "USING INDEX anomalies_by_" in plan
+
+
+def test_lanes_hold_the_worst_of_each_key_and_step(path: Path) -> None:
+    found = [
+        make.anomaly(1, severity=60.0, reason="lesser"),
+        make.anomaly(2, severity=70.0, reason="worse"),
+        make.anomaly(61, severity=55.0),
+        make.anomaly(3, severity=90.0, key="QQQ"),
+        make.anomaly(4, severity=20.0, key="IWM"),
+    ]
+    written(path, anomalies=found)
+    hour, monday = 60 * MINUTE, make.MONDAY
+    with Store(path) as store:
+        rows = store.lanes(monday, monday + 24 * hour, hour, min_severity=50)
+        assert [
+            (row["key"], row["ts_start"] - monday, row["severity"], row["anomalies"]) for row in rows
+        ] == [
+            ("QQQ", 0, 90.0, 1),
+            ("SPY", 0, 70.0, 2),
+            ("SPY", hour, 55.0, 1),
+        ]
+        assert rows[1]["reason"] == "worse"
+        assert [row["key"] for row in store.lanes(monday, monday + 24 * hour, hour, limit=1)] == ["QQQ"]
+        assert store.lanes(monday, monday, hour) == []

@@ -1,0 +1,83 @@
+"""Draws the examples of the detectors' pages: ``python docs/pictures.py`` from the root."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+
+from connectors.dbn_writer import write_dbn
+from connectors.market_simulator import MarketSimulation, simulate
+from connectors.store import Document, Store
+from tapewatch.records import HOUR, MINUTE
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+_DOCS = Path(__file__).parent
+_INK, _FOUND = "#2f6690", "#d1495b"
+
+
+def main() -> None:
+    """Simulate a session, judge it, and draw the worst anomaly of each detector."""
+    session = simulate(MarketSimulation(symbols=40, seed=7, anomalies=("high_volume", "block_trade")))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_dbn(folder / "day.dbn.zst", session.records, session.symbols)
+        environment = {
+            "TAPEWATCH_SOURCE__PATHS": f'["{folder}/day.dbn.zst"]',
+            "TAPEWATCH_SINKS__SQLITE__PATH": f"{folder}/results.db",
+        }
+        command = [sys.executable, "-m", "bytewax.run", "flows.market:flow"]
+        subprocess.run(command, env=environment, check=True)  # noqa: S603
+        with Store(folder / "results.db") as store:
+            volume = store.anomalies(detector="high_volume", order="worst", limit=1)[0]
+            bars = store.bars(volume["key"], "1m")
+            block = store.anomalies(detector="block_trade", order="worst", limit=1)[0]
+    _draw_volume(volume, bars)
+    trades = session.records[session.records["instrument_id"] == block["instrument_id"]]
+    _draw_block(block, trades["ts_event"].astype(np.int64), trades["size"])
+
+
+def _draw_volume(found: Document, bars: list[Document]) -> None:
+    near = [bar for bar in bars if abs(bar["ts_start"] - found["ts_start"]) < HOUR]
+    minutes = [(bar["ts_start"] - found["ts_start"]) / MINUTE for bar in near]
+    inside = [found["ts_start"] <= bar["ts_start"] < found["ts_end"] for bar in near]
+    figure, axes = plt.subplots(figsize=(8, 2.8), dpi=100)
+    axes.bar(
+        minutes, [bar["volume"] for bar in near], 0.85, color=[_FOUND if yes else _INK for yes in inside]
+    )
+    axes.axhline(found["expected"], color="#555555", linewidth=1, linestyle="--", label="expected")
+    axes.set(xlabel="minutes from the anomaly's start", ylabel="shares a minute")
+    _finish(figure, axes, found, "high-volume.png")
+
+
+def _draw_block(found: Document, times: np.ndarray, sizes: np.ndarray) -> None:
+    near = np.abs(times - found["ts_start"]) < HOUR
+    minutes, shown = (times[near] - found["ts_start"]) / MINUTE, sizes[near]
+    inside = (
+        (times[near] >= found["ts_start"]) & (times[near] < found["ts_end"]) & (shown >= found["threshold"])
+    )
+    figure, axes = plt.subplots(figsize=(8, 2.8), dpi=100)
+    axes.scatter(minutes[~inside], shown[~inside], 5, color=_INK, alpha=0.5, linewidth=0)
+    axes.scatter(minutes[inside], shown[inside], 40, color=_FOUND)
+    axes.axhline(found["threshold"], color="#555555", linewidth=1, linestyle="--", label="threshold")
+    axes.set(xlabel="minutes from the anomaly", ylabel="shares a trade", yscale="log")
+    _finish(figure, axes, found, "block-trade.png")
+
+
+def _finish(figure: plt.Figure, axes: plt.Axes, found: Document, name: str) -> None:
+    axes.set_title(f"{found['key']}, severity {found['severity']:.0f}", fontsize=10, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper left")
+    figure.tight_layout()
+    figure.savefig(_DOCS / name)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
