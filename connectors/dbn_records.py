@@ -271,9 +271,10 @@ def _times(records: Array) -> Array:
     """Return event times: ``ts_recv`` where there is one that is set, else ``ts_event``."""
     if records.dtype == OHLCV:
         return records["ts_event"]
-    times = records["ts_recv"]
-    unset = (times == 0) | (times == UNDEF_TIME)
-    return np.where(unset, records["ts_event"], times) if unset.any() else times
+    times: Array = np.ascontiguousarray(records["ts_recv"])
+    if not len(times) or (times.min() > 0 and times.max() < UNDEF_TIME):
+        return times
+    return np.where((times == 0) | (times == UNDEF_TIME), records["ts_event"], times)
 
 
 def _intervals(metadata: Any) -> list[Interval]:  # noqa: ANN401 - the library has no types

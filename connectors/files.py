@@ -125,7 +125,7 @@ class FilesPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
             kind=self._chain.kind,
             dataset=self._chain.dataset,
             records=records,
-            times=times.astype("i8"),
+            times=times.view("i8"),
             symbols=self._reader.symbols,
             clock=state.clock,
             codes=codes,

@@ -43,13 +43,16 @@ def valid(records: Array, times: Array) -> tuple[Array | None, dict[str, int]]:
 def _valid_trades(records: Array, times: Array) -> tuple[Array | None, dict[str, int]]:
     price, size = records["price"], records["size"]
     # Differences of unsigned numbers wrap around, so that one comparison covers both directions.
-    apart = times - records["ts_event"] + np.uint64(DAY)
+    apart = times - records["ts_event"]
+    apart += np.uint64(DAY)
     if (
         times.min() >= EARLIEST
         and times.max() <= LATEST
         and apart.max() <= 2 * DAY
-        and ((price + (LARGEST_PRICE - 1)).view(np.uint64)).max() <= 2 * (LARGEST_PRICE - 1)
-        and (size - np.uint32(1)).max() < UNDEF_SIZE - 1
+        and price.min() > -LARGEST_PRICE
+        and price.max() < LARGEST_PRICE
+        and size.min() > 0
+        and size.max() < UNDEF_SIZE
     ):
         return None, {}
     undefined = price == UNDEF_PRICE

@@ -13,8 +13,8 @@ from io import RawIOBase
 _MAGIC = 0xFD2F_B528
 _SKIPPABLE = range(0x184D_2A50, 0x184D_2A60)
 _READ = 1 << 17
-#: Blocks given out at once: at most 2 MiB of data.
-_BLOCKS = 16
+#: Blocks given out at once, at first and at most: one for who only wants the header, then up to 2 MiB of data.
+_FIRST_BLOCKS, _MOST_BLOCKS = 1, 16
 _DICTIONARY_BYTES = (0, 1, 2, 4)
 _RLE, _RESERVED = 1, 3
 
@@ -90,7 +90,7 @@ class ZstBlocks:
             )
 
     def _blocks(self, header: bytes, *, checksum: bool) -> Iterator[tuple[bytes, bool]]:
-        parts, count = [header], 0
+        parts, count, most = [header], 0, _FIRST_BLOCKS
         try:
             while True:
                 head = self._take(3)
@@ -104,8 +104,9 @@ class ZstBlocks:
                     parts.append(self._take(4) if checksum else b"")
                     yield b"".join(parts), True
                     return
-                if count == _BLOCKS:
+                if count == most:
                     whole, parts, count = b"".join(parts), [], 0
+                    most = min(2 * most, _MOST_BLOCKS)
                     yield whole, False
         except (TruncatedError, NotZstError):
             if count:

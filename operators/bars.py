@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from operators.aggregate import aggregate, combine
+from operators.ordered import Ordered
 from operators.shards import ShardBatch
 from tapewatch.documents import BAR
 from tapewatch.records import Array, Int64s
@@ -130,7 +131,8 @@ class WindowedBars:
         if self._last is None or batch.keys:
             self._last = _without_records(batch)
         self._clock = max(self._clock, batch.clock)
-        records, times = batch.records, batch.times
+        times = batch.times
+        records: Ordered | Array = batch.records
         row_of = np.repeat(rows, np.diff(batch.starts))
         reached, late = times, None
         fresh = np.empty(0, BAR)
@@ -138,7 +140,8 @@ class WindowedBars:
         if len(times):
             reached, before, ordered = self._clocks_along(rows, batch.starts, times)
             base = self._widths_ns[self._finest] if self._finest < len(self.widths) else 1
-            start = times - times % base
+            start = times // base
+            start *= base
             if not ordered:
                 is_late = start + (base + self._lateness) <= before
                 if is_late.any():
@@ -271,5 +274,6 @@ def _without_records(batch: ShardBatch) -> ShardBatch:
     """Return what a shard must remember of its source to speak of it at the end of the input."""
     return ShardBatch(
         batch.partition, batch.shard, 0, batch.kind, batch.dataset, batch.width_ns, batch.clock, "",
-        [], np.zeros(1, np.int64), batch.records[:0].copy(), np.zeros(0, np.int64), {},
+        [], np.zeros(1, np.int64), Ordered(np.empty(0, batch.records.dtype), np.zeros(0, np.intp)),
+        np.zeros(0, np.int64), {},
     )  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from operators.ordered import Ordered
 from operators.scale import Scale
 from tapewatch.records import Array, Floats, Int64s
 from tapewatch.settings import Width
@@ -30,14 +31,14 @@ class Segments:
     starts
         Items of ``rows[i]`` are ``starts[i]:starts[i + 1]``; int64, shape ``(k + 1,)``.
     items
-        ``TRADE`` records or ``BAR`` bars, shape ``(n,)``.
+        ``TRADE`` records or ``BAR`` bars, shape ``(n,)``; a field, ``items[name]``, is an array.
     times
         What decides the UTC day an item belongs to, int64 ns, shape ``(n,)``.
     """
 
     rows: Array
     starts: Int64s
-    items: Array
+    items: Array | Ordered
     times: Int64s
     names: Sequence[str]
 

@@ -152,23 +152,20 @@ class _HighVolumeLogic:
         level = joined[:, 0] - self._profile[owner, slot]
         windows = fresh[:, None] + np.arange(-span, 0)
         past = level[windows]
-        full = not np.isnan(past).any()
-        middle = np.median if full else np.nanmedian
-        known = np.full(len(fresh), span) if full else (~np.isnan(past)).sum(axis=1)
+        known = span - np.isnan(past).sum(axis=1)
         ready = known >= self._least
-        past = past[ready]
         learned = new[:, 0].copy()
         if ready.any():
-            centre = middle(past, axis=1)
-            mad = _MAD_TO_SIGMA * middle(np.abs(past - centre[:, None]), axis=1)
-            weight = known[ready]
+            past, weight = past[ready], known[ready]
+            centre = _medians(past, weight)
+            mad = _MAD_TO_SIGMA * _medians(np.abs(past - centre[:, None]), weight)
             sigma = np.sqrt((weight * mad**2 + _PRIOR_WINDOWS * _PRIOR_SIGMA**2) / (weight + _PRIOR_WINDOWS))
             distance = level[fresh][ready] - centre
             score[place[ready]] = distance / sigma
             expected[place[ready]] = np.exp(new[ready, 0] - distance)
             learned[ready] -= np.maximum(distance - _LEARNED_SIGMAS * sigma, 0.0)
             trades = joined[:, 1][windows[ready]]
-            from_trades[place[ready]] = new[ready, 1] - middle(trades, axis=1)
+            from_trades[place[ready]] = new[ready, 1] - _medians(trades, weight)
         if learn:
             last = offset + length
             self._past[row] = joined[last[:, None] + np.arange(span)]
@@ -208,6 +205,18 @@ class _HighVolumeLogic:
         if limit is not None and volume > limit:
             reason += f", and over the limit of {amount(limit)}"
         return Explanation(float(volume), expected, contributions, reason)
+
+
+def _medians(values: Floats, known: Array) -> Floats:
+    """Return the median of the ``known[i]`` numbers of each row, the others being NaN (which sort last).
+
+    >>> _medians(np.array([[3.0, 1.0, 2.0], [4.0, np.nan, 2.0]]), np.array([3, 2])).tolist()
+    [2.0, 3.0]
+    """
+    ordered = np.sort(values, axis=1)
+    row = np.arange(len(ordered))
+    middle: Floats = (ordered[row, (known - 1) // 2] + ordered[row, known // 2]) / 2
+    return middle
 
 
 def _smoothed(slots: Floats) -> Floats:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from operators.ordered import Ordered
 from tapewatch.records import DAY, Array, Int64s, Kind, Tape
 from tapewatch.symbology import Symbols
 
@@ -45,7 +46,7 @@ class ShardBatch:
     credit: str
     keys: list[str]
     starts: Int64s
-    records: Array
+    records: Ordered
     times: Int64s
     counters: dict[str, int] = field(default_factory=dict)
 
@@ -81,8 +82,8 @@ class Splitter:
         ordered = [code for codes_ in by_shard for code in codes_]
         rank = np.zeros(max(len(keys), 1), np.uint16 if len(keys) < 1 << 16 else np.int64)
         rank[ordered] = np.arange(len(ordered))
-        order = np.argsort(rank[codes], kind="stable")
-        records = _take(tape.records, order)
+        order = _order(rank[codes])
+        records = Ordered(tape.records, order)
         times = tape.times[order]
         batches = []
         at = 0
@@ -185,8 +186,16 @@ class _Table:
         return code
 
 
-def _take(records: Array, order: Array) -> Array:
-    """Return ``records[order]``; moving whole records as bytes is twice as fast as as fields."""
-    if records.flags.c_contiguous:
-        return np.take(records.view(np.dtype((np.void, records.itemsize))), order).view(records.dtype)
-    return records[order]
+def _order(ranks: Array) -> Array:
+    """Return the stable order of small numbers, intp.
+
+    With its place in its lower bits every number is different, and any sort is a stable one: NumPy sorts
+    these several times faster than it finds a stable order.
+    """
+    if len(ranks) > 1 << 16 or ranks.dtype != np.uint16:
+        return np.argsort(ranks, kind="stable")
+    placed = ranks.astype(np.uint32) << np.uint32(16)
+    placed |= np.arange(len(ranks), dtype=np.uint32)
+    placed.sort()
+    placed &= np.uint32(0xFFFF)
+    return placed.astype(np.intp)

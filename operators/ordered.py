@@ -1,0 +1,84 @@
+"""Records of a batch in another order, of which only the fields that are asked for are moved.
+
+Moving whole records costs more than everything a detector does with the few fields it reads. What is gathered
+is kept and shared by the parts of a batch, so that each field is moved once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, overload
+
+import numpy as np
+
+from tapewatch.records import OHLCV, TRADE, Array
+
+#: NumPy moves single letters far slower than numbers of one byte.
+_AS_BYTES = {
+    dtype: np.dtype([(name, "u1" if dtype[name].kind == "S" else dtype[name]) for name in dtype.names or ()])
+    for dtype in (TRADE, OHLCV)
+}
+
+
+class Ordered:
+    """Records in the order of a permutation: like a structured array to those who read from it.
+
+    Parameters
+    ----------
+    records
+        ``TRADE`` or ``OHLCV`` records, shape ``(n,)``.
+    order
+        Index of the record at each place, intp, shape ``(n,)``.
+
+    Examples
+    --------
+    >>> trades = np.zeros(3, TRADE)
+    >>> trades["size"] = [5, 6, 7]
+    >>> part = Ordered(trades, np.array([2, 0, 1]))[1:]
+    >>> len(part), part["size"].tolist(), int(part[0]["size"])
+    (2, [5, 6], 5)
+    """
+
+    __slots__ = ("_columns", "_first", "_last", "_order", "_records")
+
+    def __init__(self, records: Array, order: Array) -> None:
+        self._records, self._order = records, order
+        self._columns: dict[str, Array] = {}
+        self._first, self._last = 0, len(order)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """``TRADE`` or ``OHLCV``."""
+        return self._records.dtype
+
+    def __len__(self) -> int:
+        return self._last - self._first
+
+    @overload
+    def __getitem__(self, key: slice) -> Ordered: ...
+    @overload
+    def __getitem__(self, key: str | int | Array) -> Any: ...  # noqa: ANN401 - as NumPy's
+
+    def __getitem__(self, key: str | int | slice | Array) -> Any:
+        """Return a field (contiguous, shape ``(n,)``), a record, a stretch, or what a mask or indices pick."""
+        if isinstance(key, str):
+            return self._column(key)[self._first : self._last]
+        if isinstance(key, slice):
+            first, last, _ = slice(key.start, key.stop).indices(len(self))
+            part = object.__new__(Ordered)
+            part._records, part._order, part._columns = self._records, self._order, self._columns
+            part._first, part._last = self._first + first, self._first + max(first, last)
+            return part
+        return self._records[self._order[self._first : self._last][key]]
+
+    def _column(self, name: str) -> Array:
+        column = self._columns.get(name)
+        if column is None:
+            records = self._records.view(_AS_BYTES[self._records.dtype])
+            column = np.take(records[name], self._order).view(self._records.dtype[name])
+            self._columns[name] = column
+        return column
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process as what is seen, not with the rest of the batch."""
+        records = self._records[self._order[self._first : self._last]]
+        return Ordered, (records, np.arange(len(records)))
