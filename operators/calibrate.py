@@ -297,9 +297,8 @@ class Calibration:
             threshold = known * threshold + (1 - known) * np.maximum(threshold, scale.usual_threshold)
         self._fits[row, 1:7] = np.stack([u, spread, shape, share, threshold, per_day], axis=1)
         self._fits[row, 8] = total
-        for halving in range(_HALVINGS):
-            reached = (above >= (above[:, :1] >> (halving + 1))).sum(axis=1)
-            self._body[row, halving] = self._edges[reached]
+        halves = above[:, :1] >> np.arange(1, _HALVINGS + 1)
+        self._body[row] = self._edges[(above[:, None, :] >= halves[:, :, None]).sum(axis=2)]
         seen = self._integers[row, 0]
         self._integers[row, 1] = seen + np.clip(seen // 2, 30, 65_536)
 

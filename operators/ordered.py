@@ -59,7 +59,7 @@ class Ordered:
     def __getitem__(self, key: str | int | Array) -> Any: ...  # noqa: ANN401 - as NumPy's
 
     def __getitem__(self, key: str | int | slice | Array) -> Any:
-        """Return a field (contiguous, shape ``(n,)``), a record, a stretch, or what a mask or indices pick."""
+        """Return a field (contiguous, shape ``(n,)``), a record, a stretch or what a mask or indices pick."""
         if isinstance(key, str):
             return self._column(key)[self._first : self._last]
         if isinstance(key, slice):

@@ -7,6 +7,7 @@ everything behind it works on segments of arrays.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -69,29 +70,19 @@ class Splitter:
     def __init__(self, shards: int) -> None:
         self._shards = shards
         self._tables: dict[str, _Table] = {}
-        self._shard_by_key: dict[str, int] = {}
+        self._named: tuple[tuple[str, ...], _Ranking] | None = None
 
     def split(self, tape: Tape) -> list[ShardBatch]:
         """Return one batch per shard, also for shards without records: the clock goes to all."""
-        codes, keys = self._locate(tape)
-        counts = np.bincount(codes, minlength=len(keys)) if len(keys) else np.zeros(0, np.int64)
-        present = [int(i) for i in np.flatnonzero(counts)]
-        by_shard: list[list[int]] = [[] for _ in range(self._shards)]
-        for code in sorted(present, key=lambda i: keys[i]):
-            by_shard[self._shard(keys[code])].append(code)
-        ordered = [code for codes_ in by_shard for code in codes_]
-        rank = np.zeros(max(len(keys), 1), np.uint16 if len(keys) < 1 << 16 else np.int64)
-        rank[ordered] = np.arange(len(ordered))
-        order = _order(rank[codes])
-        records = Ordered(tape.records, order)
-        times = tape.times[order]
+        ranks, ranking = self._locate(tape)
+        order, starts = _sorted(ranks, len(ranking.keys))
+        records, times = Ordered(tape.records, order), tape.times.take(order)
+        present = np.flatnonzero(starts[1:] != starts[:-1])
+        within = np.searchsorted(present, ranking.shards)
         batches = []
-        at = 0
-        for shard, members in enumerate(by_shard):
-            starts = np.zeros(len(members) + 1, np.int64)
-            np.cumsum(counts[members], out=starts[1:]) if members else None
-            end = at + int(starts[-1])
-            counters = tape.counters if shard == 0 else {}
+        for shard in range(self._shards):
+            members = present[within[shard] : within[shard + 1]]
+            at, end = int(starts[ranking.shards[shard]]), int(starts[ranking.shards[shard + 1]])
             batches.append(
                 ShardBatch(
                     tape.partition,
@@ -102,100 +93,119 @@ class Splitter:
                     tape.width_ns,
                     tape.clock,
                     tape.credit,
-                    [keys[code] for code in members],
-                    starts,
+                    [ranking.keys[rank] for rank in members.tolist()],
+                    np.append(starts[members], end) - at,
                     records[at:end],
                     times[at:end],
-                    counters,
+                    tape.counters if shard == 0 else {},
                 )
             )
-            at = end
         return batches
 
-    def _shard(self, key: str) -> int:
-        shard = self._shard_by_key.get(key)
-        if shard is None:
-            shard = self._shard_by_key[key] = shard_of(key, self._shards)
-        return shard
-
-    def _locate(self, tape: Tape) -> tuple[Array, list[str]]:
-        """Return each record's code, the codes' keys (each key once)."""
+    def _locate(self, tape: Tape) -> tuple[Array, _Ranking]:
+        """Return each record's rank among the known keys, and what these are."""
         if not len(tape.records):
-            return np.zeros(0, np.intp), []
+            return np.zeros(0, np.intp), _Ranking([], self._shards)
         if tape.codes is not None:
-            return tape.codes, list(tape.names)
+            if self._named is None or self._named[0] != tape.names:
+                self._named = tape.names, _Ranking(tape.names, self._shards)
+            ranking = self._named[1]
+            return ranking.of_code.take(tape.codes), ranking
         ids = tape.records["instrument_id"]
         first, last = int(tape.times.min()) // DAY, int(tape.times.max()) // DAY
         if first == last:
             table = self._tables.get(tape.partition)
             if table is None or not table.serves(tape.symbols, first):
-                table = self._tables[tape.partition] = _Table(tape.symbols, first)
-            return table.codes(ids), table.keys
+                table = self._tables[tape.partition] = _Table(tape.symbols, first, self._shards)
+            return table.ranks(ids), table.ranking
         pairs, inverse = np.unique((tape.times // DAY << 32) | ids.astype(np.int64), return_inverse=True)
         keys: dict[str, int] = {}
         codes = [
             keys.setdefault(tape.symbols.key(int(p) & 0xFFFFFFFF, int(p) >> 32), len(keys)) for p in pairs
         ]
-        return np.array(codes, np.intp)[inverse], list(keys)
+        ranking = _Ranking(list(keys), self._shards)
+        return ranking.of_code[np.array(codes, np.intp)[inverse]], ranking
+
+
+class _Ranking:
+    """Keys in the order of (shard, key).
+
+    Attributes
+    ----------
+    keys
+        Each key once, in that order.
+    of_code
+        Rank of each of the keys as they were given, intp.
+    shards
+        Keys of shard ``i`` are ``keys[shards[i]:shards[i + 1]]``.
+    """
+
+    def __init__(self, keys: Sequence[str], shards: int) -> None:
+        order = sorted((shard_of(key, shards), key, code) for code, key in enumerate(keys))
+        self.keys = [key for _, key, _ in order]
+        self.of_code = np.zeros(max(len(order), 1), np.intp)
+        self.of_code[[code for _, _, code in order]] = np.arange(len(order))
+        self.shards = np.searchsorted([shard for shard, _, _ in order], np.arange(shards + 1))
 
 
 class _Table:
-    """Codes of instrument ids on one day, by table where ids are small, else by search."""
+    """Ranks of instrument ids on one day, by table where ids are small, else by search."""
 
-    def __init__(self, symbols: Symbols, day: int) -> None:
-        self._symbols, self._version, self._day = symbols, symbols.version, day
-        self._table = np.full(1 << 12, -1, np.int32)
+    def __init__(self, symbols: Symbols, day: int, shards: int) -> None:
+        self._symbols, self._version, self._day, self._shards = symbols, symbols.version, day, shards
+        #: Ids that have been met, sorted, and the code of the key of each.
         self._ids = np.zeros(0, np.uint32)
-        self._codes = np.zeros(0, np.int32)
-        self._by_key: dict[str, int] = {}
-        self.keys: list[str] = []
+        self._codes = np.zeros(0, np.intp)
+        self._code_by_key: dict[str, int] = {}
+        #: Rank by id, -1 if it has not been met; only where ids are small.
+        self._table = np.full(1 << 12, -1, np.intp)
+        self.ranking = _Ranking([], shards)
 
     def serves(self, symbols: Symbols, day: int) -> bool:
         return self._symbols is symbols and self._version == symbols.version and self._day == day
 
-    def codes(self, ids: Array) -> Array:
+    def ranks(self, ids: Array) -> Array:
         if int(ids.max()) < _LARGEST_TABLE:
-            return self._by_table(ids)
-        if len(self._ids):
-            place = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
-            if (self._ids[place] == ids).all():
-                return self._codes[place]
-        known = np.union1d(self._ids, np.unique(ids))
-        self._codes = np.array([self._code(int(i)) for i in known], np.int32)
-        self._ids = known
-        return self._codes[np.searchsorted(known, ids)]
+            places = ids.astype(np.intp)
+            ranks = self._table.take(places, mode="clip")
+            if ranks.min() < 0 or int(ids.max()) >= len(self._table):
+                self._meet(ids)
+                ranks = self._table.take(places)
+            return ranks
+        place = np.minimum(np.searchsorted(self._ids, ids), max(len(self._ids) - 1, 0))
+        if not len(self._ids) or (self._ids[place] != ids).any():
+            self._meet(ids)
+            place = np.searchsorted(self._ids, ids)
+        return self.ranking.of_code[self._codes[place]]
 
-    def _by_table(self, ids: Array) -> Array:
-        if int(ids.max()) >= len(self._table):
-            grown = np.full(1 << int(ids.max()).bit_length(), -1, np.int32)
-            grown[: len(self._table)] = self._table
-            self._table = grown
-        codes = self._table[ids]
-        if (codes < 0).any():
-            for instrument_id in np.unique(ids[codes < 0]):
-                self._table[instrument_id] = self._code(int(instrument_id))
-            codes = self._table[ids]
-        return codes
-
-    def _code(self, instrument_id: int) -> int:
-        key = self._symbols.key(instrument_id, self._day)
-        code = self._by_key.get(key)
-        if code is None:
-            code = self._by_key[key] = len(self.keys)
-            self.keys.append(key)
-        return code
+    def _meet(self, ids: Array) -> None:
+        """Take in ids that have not been met."""
+        self._ids = np.union1d(self._ids, ids)
+        keys = [self._symbols.key(instrument_id, self._day) for instrument_id in self._ids.tolist()]
+        by_key = self._code_by_key
+        self._codes = np.array([by_key.setdefault(key, len(by_key)) for key in keys], np.intp)
+        self.ranking = _Ranking(list(by_key), self._shards)
+        small = self._ids < _LARGEST_TABLE
+        largest = int(self._ids[small][-1]) if small.any() else 0
+        if largest >= len(self._table):
+            self._table = np.full(1 << largest.bit_length(), -1, np.intp)
+        self._table[self._ids[small]] = self.ranking.of_code[self._codes[small]]
 
 
-def _order(ranks: Array) -> Array:
-    """Return the stable order of small numbers, intp.
+def _sorted(ranks: Array, count: int) -> tuple[Array, Int64s]:
+    """Return the stable order of records by rank, intp, and where each of ``count`` ranks begins, int64.
 
     With its place in its lower bits every number is different, and any sort is a stable one: NumPy sorts
     these several times faster than it finds a stable order.
     """
-    if len(ranks) > 1 << 16 or ranks.dtype != np.uint16:
-        return np.argsort(ranks, kind="stable")
-    placed = ranks.astype(np.uint32) << np.uint32(16)
+    bits = len(ranks).bit_length()
+    if bits + count.bit_length() > 32:
+        counts = np.bincount(ranks, minlength=count)
+        return np.argsort(ranks, kind="stable"), np.concatenate([[0], np.cumsum(counts)])
+    placed = ranks.astype(np.uint32)
+    placed <<= np.uint32(bits)
     placed |= np.arange(len(ranks), dtype=np.uint32)
     placed.sort()
-    placed &= np.uint32(0xFFFF)
-    return placed.astype(np.intp)
+    starts = np.searchsorted(placed, np.arange(count + 1, dtype=np.uint32) << np.uint32(bits))
+    placed &= np.uint32((1 << bits) - 1)
+    return placed.astype(np.intp), starts.astype(np.int64)

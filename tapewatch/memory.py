@@ -14,9 +14,8 @@ _KEPT = 128 << 20
 def keep_freed_memory() -> None:
     """Keep what is freed for the next batch, instead of giving it back and asking for it again.
 
-    Every batch makes and frees the same arrays of some megabytes. By default the GNU C library maps and unmaps
-    each of them, and the system clears every page anew: a quarter of the run. Other libraries are left as
-    they are.
+    Every batch makes and frees the same arrays of some megabytes. By default the GNU C library maps and
+    unmaps each of them, and the system clears every page anew. Other libraries are left as they are.
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
