@@ -59,8 +59,6 @@ def _sinks(settings: Settings) -> dict[str, Any]:
         if kind == "sqlite":
             path = Path(settings.sinks.sqlite.path)
             # What is wrong with the database is told now, in a line, not from within the dataflow.
-            open_for_writing(path.absolute()).close()
-            # A store that cannot be written is better known before the first record than behind it.
             open_for_writing(path).close()
             sinks[kind] = SqliteSink(path, done, count_anomalies, settings.source.name)
         else:

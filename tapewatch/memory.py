@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 
 #: Names of `mallopt`'s parameters in the GNU C library.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MOST_ARENAS = -1, -3, -8
 _LARGEST_MMAP_THRESHOLD = 32 << 20
 _KEPT = 128 << 20
 
@@ -15,9 +15,11 @@ def keep_freed_memory() -> None:
     """Keep what is freed for the next batch, instead of giving it back and asking for it again.
 
     Every batch makes and frees the same arrays of some megabytes. By default the GNU C library maps and
-    unmaps each of them, and the system clears every page anew. Other libraries are left as they are.
+    unmaps each of them, and the system clears every page anew. One arena serves all threads: what one has
+    freed another can use. Other libraries are left as they are.
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
         library.mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
         library.mallopt(_TRIM_THRESHOLD, _KEPT)
+        library.mallopt(_MOST_ARENAS, 1)
