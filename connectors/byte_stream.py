@@ -8,14 +8,11 @@ from types import TracebackType
 
 import zstandard
 
-from connectors.read_ahead import ReadAhead
 from connectors.zst_blocks import NotZstError, TruncatedError, ZstBlocks
 from tapewatch.errors import DamagedError, UserError
 
 #: Largest window of a frame: what `zstd --ultra --long=28` may ask for.
 _LARGEST_WINDOW = 1 << 28
-#: Files from this size on are decompressed in a thread of their own.
-_WORTH_A_THREAD = 1 << 19
 
 
 class ByteStream:
@@ -46,7 +43,6 @@ class ByteStream:
             raise UserError(f"cannot read {path}: {error.strerror}") from error
         self.consumed = 0
         self.damage: str | None = None
-        self._ahead: ReadAhead[bytes] | None = None
         self._pieces = self._decompressed() if path.name.endswith(".zst") else self._plain()
 
     def _plain(self) -> Iterator[bytes]:
@@ -76,9 +72,6 @@ class ByteStream:
         """Return ``held`` and the next bytes, at least ``size`` in all unless the file ends before."""
         pieces = [held] if held else []
         have = len(held)
-        if self._ahead is None and self.size >= _WORTH_A_THREAD and size >= _WORTH_A_THREAD:
-            self._ahead = ReadAhead(self._pieces)
-            self._pieces = iter(self._ahead)
         while have < size:
             piece = next(self._pieces, None)
             if piece is None:
@@ -106,8 +99,6 @@ class ByteStream:
 
     def close(self) -> None:
         """Close the file."""
-        if self._ahead is not None:
-            self._ahead.close()
         self._file.close()
 
     def __enter__(self) -> ByteStream:

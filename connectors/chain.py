@@ -31,6 +31,10 @@ class Records(Protocol):
         """What the file says of itself."""
 
     @property
+    def size(self) -> int:
+        """Compressed bytes of the file when it was opened."""
+
+    @property
     def consumed(self) -> int:
         """Compressed bytes read so far."""
 

@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from connectors.chain import Chain, Records, TapeFile, open_records
+from connectors.read_ahead import ReadAhead
 from connectors.validity import valid
 from tapewatch.errors import UserError
 from tapewatch.records import LATEST, Array, Block
 from tapewatch.symbology import Symbols
+
+#: Files from this size on (as they lie on disk) are decoded in a thread of their own.
+_WORTH_A_THREAD = 1 << 19
 
 
 @dataclass(slots=True)
@@ -47,7 +51,8 @@ class _Cursor:
     file: TapeFile
     records: Records
     position: Position
-    blocks: Iterator[Block] = field(init=False)
+    #: The file's blocks and, of each, which records are fit (None: all).
+    blocks: Iterator[tuple[Block, Array | None]] = field(init=False)
     block: Block | None = None
     at: int = 0
     before: int = 0
@@ -55,10 +60,18 @@ class _Cursor:
     _run: Array | None = None
 
     def __post_init__(self) -> None:
-        self.blocks = self.records.blocks(self.position.offset)
+        checked = _checked(self.records.blocks(self.position.offset))
+        # Symbols of a live capture must not be learned before the records that stand before them.
+        ahead = self.records.size >= _WORTH_A_THREAD and self.file.header.schema != "mixed"
+        self.blocks = ReadAhead(checked) if ahead else checked
         if not self.position.clock and self.file.first_time < LATEST:
             # Unfit records before the first fit one belong beside it, not before all other files.
             self.position.clock = self.file.first_time
+
+    def close(self) -> None:
+        if isinstance(self.blocks, ReadAhead):
+            self.blocks.close()
+        self.records.close()
 
     def left(self) -> int:
         return 0 if self.block is None else len(self.block.records) - self.at
@@ -72,10 +85,10 @@ class _Cursor:
             self._run = np.maximum(np.maximum.accumulate(times.astype(np.int64)), self.before)
         return self._run  # type: ignore[return-value]
 
-    def show(self, block: Block, at: int) -> None:
+    def show(self, block: Block, fit: Array | None, at: int) -> None:
         """Go on to a block, of which ``at`` records have been taken before."""
         self.block, self.at, self._run, self.before = block, at, None, self.position.clock
-        self.fit, _ = valid(block.records, block.times)
+        self.fit = fit
 
     def last(self) -> int:
         """Latest event time of the block, or of the file before it."""
@@ -94,6 +107,11 @@ class _Cursor:
         self.position.taken += count
         codes = None if block.codes is None else block.codes[part]
         return Piece(block.records[part], block.times[part], codes, block.names, self.fit is None)
+
+
+def _checked(blocks: Iterator[Block]) -> Iterator[tuple[Block, Array | None]]:
+    for block in blocks:
+        yield block, valid(block.records, block.times)[0]
 
 
 class ChainReader:
@@ -139,7 +157,7 @@ class ChainReader:
     def close(self) -> None:
         """Close all files."""
         for cursor in self._active:
-            cursor.records.close()
+            cursor.close()
         self._active.clear()
 
     def next(self, limit: int = LATEST) -> Piece | None:
@@ -191,18 +209,19 @@ class ChainReader:
                 self._passed_over(cursor.block.passed_over)
                 cursor.position.offset, cursor.position.taken = cursor.block.end, 0
             try:
-                block = next(cursor.blocks, None)
+                found = next(cursor.blocks, None)
             except UserError as error:
                 self._ended = not self._on_damage(error)
-                block = None
-            if block is None:
+                found = None
+            if found is None:
                 if not self._ended:
                     cursor.position.size = cursor.file.path.stat().st_size
-                cursor.records.close()
+                cursor.close()
                 self._consumed += cursor.records.consumed
                 self._active.remove(cursor)
                 return
-            cursor.show(block, min(drop, len(block.records)))
+            block, fit = found
+            cursor.show(block, fit, min(drop, len(block.records)))
             drop -= cursor.at
             cursor.position.taken = cursor.at
             if cursor.left():

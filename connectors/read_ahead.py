@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-_ITEMS = 3
+#: Made and not yet taken; one more is in the making.
+_ITEMS = 1
 
 
 class ReadAhead(Generic[T]):
-    """An iterator that runs another one in a thread, a few items ahead.
+    """An iterator that runs another one in a thread, two items ahead.
 
-    Worth it where making an item releases the interpreter's lock, as decompressing does.
+    Worth it where making an item releases the interpreter's lock, as decompressing and large arrays do.
 
     Examples
     --------
