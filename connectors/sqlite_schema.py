@@ -101,7 +101,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         _check_identity(state, path)
     _write_ahead(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA cache_size = -4096")
+    connection.execute("PRAGMA cache_size = -2048")
     connection.execute("BEGIN IMMEDIATE")
     with committing(connection):
         # Another process may have made the tables since we looked.

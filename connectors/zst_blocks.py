@@ -13,8 +13,8 @@ from io import RawIOBase
 _MAGIC = 0xFD2F_B528
 _SKIPPABLE = range(0x184D_2A50, 0x184D_2A60)
 _READ = 1 << 17
-#: Blocks given out at once, at first (somebody may only want the header) and at most: 2 MiB of data.
-_FIRST_BLOCKS, _MOST_BLOCKS = 1, 16
+#: Blocks given out at once, at first (somebody may only want the header) and at most: 512 KiB of data.
+_FIRST_BLOCKS, _MOST_BLOCKS = 1, 4
 _DICTIONARY_BYTES = (0, 1, 2, 4)
 _RLE, _RESERVED = 1, 3
 
