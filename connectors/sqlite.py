@@ -65,6 +65,13 @@ _COUNTERS = _upsert(
 )
 
 
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return -1
+
+
 class SqliteWriter:
     """Writes results to the embedded store, which is created if it is not there.
 
@@ -94,7 +101,8 @@ class SqliteWriter:
         self.path = path.absolute()
         self._source = source
         self._connection = open_for_writing(self.path)
-        self._inode = self.path.stat().st_ino
+        files = {place: _inode(place) for place in (self.path, Path(f"{self.path.resolve()}-wal"))}
+        self._files = {place: inode for place, inode in files.items() if inode >= 0}
 
     def write(self, results: Sequence[Results]) -> int:
         """Write everything in one transaction, and return how many anomalies were not in the store before.
@@ -117,7 +125,6 @@ class SqliteWriter:
         ]
         if not (counters or any(r.anomalies or r.deleted or r.bars or r.scores for r in results)):
             return 0
-        self._check_in_place()
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -125,9 +132,13 @@ class SqliteWriter:
                 connection.executemany(_BARS, bars)
                 connection.executemany(_SCORES, scores)
                 connection.executemany(_COUNTERS, counters)
-                return sum(self._write_anomalies(r) for r in results if r.anomalies or r.deleted)
+                new = sum(self._write_anomalies(r) for r in results if r.anomalies or r.deleted)
         except sqlite3.Error as error:
+            self._check_in_place()
             raise UserError(explain(error, self.path)) from error
+        # Afterwards: what was written into a file that is gone must not be taken for stored.
+        self._check_in_place()
+        return new
 
     def _write_anomalies(self, results: Results) -> int:
         connection = self._connection
@@ -149,16 +160,14 @@ class SqliteWriter:
         return len(told) - known
 
     def _check_in_place(self) -> None:
-        """Refuse to write into a file that has been deleted: SQLite would, and nobody could read it."""
-        try:
-            inode = self.path.stat().st_ino
-        except OSError:
-            inode = -1
-        if inode != self._inode:
-            raise UserError(
-                f"the results database {self.path} was removed or replaced while results were written; start "
-                "again (`tapewatch reset --yes` empties it safely)"
-            )
+        """Refuse a file, or its log, that has been deleted: SQLite writes to it, and nobody can read it."""
+        for place, inode in self._files.items():
+            if _inode(place) != inode:
+                raise UserError(
+                    f"{place} was removed or replaced while results were written to it; put the results "
+                    "database back, or begin a new one with a new recovery store (`tapewatch reset --yes` "
+                    "empties it safely)"
+                )
 
     def close(self) -> None:
         """Close the file; what was written is safe before that."""

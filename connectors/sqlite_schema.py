@@ -251,6 +251,8 @@ def explain(error: BaseException, path: Path) -> str:
         cure = f"was locked by another program for more than {BUSY_SECONDS:g} s; end that program"
     elif code == sqlite3.SQLITE_FULL:
         cure = "cannot grow, the disk is full; make room, or `tapewatch prune --days N`"
+    elif code == sqlite3.SQLITE_IOERR:
+        cure = f"failed: {error}; look after the disk it is on, and its quotas"
     elif code == sqlite3.SQLITE_CORRUPT:
         cure = "is damaged; `tapewatch restore` a backup, or move the file away"
     elif code == sqlite3.SQLITE_NOTADB:

@@ -8,7 +8,11 @@ from pathlib import Path
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from connectors.sqlite import SqliteWriter
+from tapewatch import stopping
 from tapewatch.documents import Results
+from tapewatch.errors import UserError
+
+_GO_ON = "then start again; with a recovery store (-r) the run goes on from its last snapshot"
 
 
 class SqlitePartition(StatefulSinkPartition[Results, None]):
@@ -25,12 +29,13 @@ class SqlitePartition(StatefulSinkPartition[Results, None]):
     def write_batch(self, values: list[Results]) -> None:
         """Write the results, acknowledge each, and tell how many anomalies are new.
 
-        Raises
-        ------
-        UserError
-            If they cannot be written; none is acknowledged then, and the epoch does not complete.
+        If they cannot be written the process ends with one line: none is acknowledged, and no snapshot is
+        taken that would claim they were.
         """
-        new = self._writer.write(values)
+        try:
+            new = self._writer.write(values)
+        except UserError as error:
+            stopping.abort(f"{error}; {_GO_ON}")
         if self._acknowledge is not None:
             for results in values:
                 self._acknowledge(results)
@@ -78,5 +83,9 @@ class SqliteSink(FixedPartitionedSink[Results, None]):
         return 0
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> SqlitePartition:
-        """Open the database where the partition is to run; `UserError` if it cannot be written."""
-        return SqlitePartition(SqliteWriter(self._path, self._source), self._acknowledge, self._written)
+        """Open the database where the partition is to run; if it cannot be written the process ends."""
+        try:
+            writer = SqliteWriter(self._path, self._source)
+        except UserError as error:
+            stopping.abort(f"{error}; {_GO_ON}")
+        return SqlitePartition(writer, self._acknowledge, self._written)

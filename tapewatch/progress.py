@@ -10,12 +10,19 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _anomalies = 0
+_bars: list[Bar] = []
 
 
 def count_anomalies(number: int) -> None:
     """Add to the anomalies written so far in this process."""
     global _anomalies
     _anomalies += number
+
+
+def close_bars() -> None:
+    """Leave every bar of this process on the screen, and the cursor behind it."""
+    for bar in tuple(_bars):
+        bar.close()
 
 
 class Bar:
@@ -38,6 +45,7 @@ class Bar:
         if self._shown is None:
             self._shown, self._task = _progress(self._title, self._total)
             self._shown.start()
+            _bars.append(self)
         rate = records / max(now - self._begun, 1e-6)
         if self._task is not None:
             self._shown.update(
@@ -54,6 +62,7 @@ class Bar:
         if self._shown is not None:
             self._shown.stop()
             self._shown = None
+            _bars.remove(self)
 
 
 def _progress(title: str, total: int) -> tuple[Any, Any]:

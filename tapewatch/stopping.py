@@ -3,19 +3,25 @@
 An exception that leaves a Bytewax source prints a page of traceback and exits with 1, and a signal kills the
 process where it stands. So signals only raise a flag; sources see it, end their input, and the flow
 finishes the batch, takes its snapshots and flushes. A mistake found on the way is remembered and told last.
+What makes going on impossible ends the process at once, before a snapshot could claim what was never written.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import signal
 import sys
 import threading
 from types import FrameType
+from typing import NoReturn
+
+from tapewatch.progress import close_bars
 
 _stop = threading.Event()
 _lines: list[str] = []
+_aborting = threading.Lock()
 
 
 def stopping() -> bool:
@@ -55,6 +61,23 @@ def fail(line: str) -> None:
         atexit.register(_exit)
     _lines.append(line)
     _stop.set()
+
+
+def abort(line: str, status: int = 1) -> NoReturn:
+    """End the process now, with this line on stderr.
+
+    For a failure in the midst of a run, such as a full disk. No more state is saved, so a run resumed from
+    the recovery store does again whatever was not finished, as after a crash.
+    """
+    close_bars()
+    # Workers of this process may be at it at once; the first line says all.
+    if _aborting.acquire(blocking=False):
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"tapewatch: {line}\n")
+            sys.stderr.flush()
+        os._exit(status)
+    threading.Event().wait()
+    raise SystemExit(status)
 
 
 def _exit() -> None:

@@ -52,9 +52,15 @@ def flow_environment(paths: Sequence[Path | str], **settings: object) -> dict[st
     return kept
 
 
-def flow_command(*args: str) -> list[str]:
-    """Return the command line that runs the market flow."""
-    return [sys.executable, "-m", "bytewax.run", "flows.market:flow", *args]
+def flow_command(*args: str, patch: str = "") -> list[str]:
+    """Return the command line that runs the market flow, after some lines of Python if there are any."""
+    if not patch:
+        return [sys.executable, "-m", "bytewax.run", "flows.market:flow", *args]
+    code = (
+        f"{patch}\nimport bytewax, runpy, sys\nsys.argv[0] = bytewax.__path__[0] + '/run.py'\n"
+        "runpy.run_module('bytewax.run', run_name='__main__', alter_sys=True)"
+    )
+    return [sys.executable, "-c", code, "flows.market:flow", *args]
 
 
 RunMarket = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -88,13 +94,16 @@ def run_market() -> RunMarket:
 
 @pytest.fixture(scope="session")
 def start_market() -> Callable[..., subprocess.Popen[str]]:
-    """Return ``start(tmp_path, paths, *args, **settings)``, which does not wait for the end."""
+    """Return ``start(tmp_path, paths, *args, patch="", **settings)``, which does not wait for the end.
+
+    ``patch`` is Python that the process runs first.
+    """
 
     def start(
-        tmp_path: Path, paths: Sequence[Path | str], *args: str, **settings: object
+        tmp_path: Path, paths: Sequence[Path | str], *args: str, patch: str = "", **settings: object
     ) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            flow_command(*args),
+            flow_command(*args, patch=patch),
             cwd=tmp_path,
             env=flow_environment(paths, **settings),
             stdout=subprocess.PIPE,

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import bytewax.operators as op
 import pytest
@@ -15,8 +15,8 @@ from bytewax.testing import TestingSource, cluster_main, run_main
 
 from connectors.sqlite_sink import SqliteSink
 from connectors.store import Store
+from tapewatch import stopping
 from tapewatch.documents import Results
-from tapewatch.errors import UserError
 
 make: Any = import_module("tests.connectors.made_results")
 
@@ -67,16 +67,39 @@ def test_what_is_acknowledged_is_in_the_store(tmp_path: Path) -> None:
     partition.close()
 
 
-def test_a_batch_that_is_not_written_is_not_acknowledged(tmp_path: Path) -> None:
+@pytest.fixture
+def aborted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the lines with which the process would have ended."""
+    lines = list[str]()
+
+    def abort(line: str) -> NoReturn:
+        lines.append(line)
+        raise SystemExit(1)
+
+    monkeypatch.setattr(stopping, "abort", abort)
+    return lines
+
+
+def test_a_batch_that_is_not_written_is_not_acknowledged_and_ends_the_run(
+    tmp_path: Path, aborted: list[str]
+) -> None:
     path, done = tmp_path / "results.db", list[Results]()
     partition = SqliteSink(path, done.append).build_part("out", "sqlite", None)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("DROP TABLE bars")
-        with pytest.raises(UserError, match="failed: no such table"):
+        with pytest.raises(SystemExit):
             partition.write_batch([make.results(anomalies=[make.anomaly()], bars=[make.bars(1)])])
         assert done == []
+        assert len(aborted) == 1
+        assert "failed: no such table" in aborted[0]
         assert other.execute("SELECT count(*) FROM anomalies").fetchone() == (0,)
     partition.close()
+
+
+def test_a_place_that_cannot_be_written_any_more_ends_the_run(tmp_path: Path, aborted: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        SqliteSink(tmp_path / "gone" / "results.db").build_part("out", "sqlite", None)
+    assert "is no directory" in aborted[0]
 
 
 def test_all_goes_to_one_partition(tmp_path: Path) -> None:

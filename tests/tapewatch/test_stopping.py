@@ -39,6 +39,18 @@ def test_a_failure_is_told_last_with_status_2() -> None:
     assert ended.stderr == "tapewatch: a.dbn is damaged\n"
 
 
+def test_an_abort_is_one_line_at_once_with_its_status() -> None:
+    for status in (1, 2):
+        ended = run(
+            "import atexit, threading\natexit.register(print, 'snapshot')\n"
+            f"threads = [threading.Thread(target=stopping.abort, args=('the disk is full', {status})) for _ in range(3)]\n"
+            "for t in threads: t.start()\nfor t in threads: t.join()\nprint('went on')"
+        )
+        assert ended.returncode == status
+        assert ended.stdout == ""
+        assert ended.stderr == "tapewatch: the disk is full\n"
+
+
 def test_install_outside_the_main_thread_does_nothing() -> None:
     ended = run(
         "import threading\nt = threading.Thread(target=stopping.install)\nt.start()\nt.join()\nprint('fine')"
