@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -38,7 +39,7 @@ class ByteStream:
         self.path = path
         try:
             self._file = path.open("rb", buffering=0)
-            self.size = path.stat().st_size
+            self.size = os.fstat(self._file.fileno()).st_size
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from error
         self.consumed = 0

@@ -8,28 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from connectors.chain import Chain, Records, TapeFile, open_records
+from connectors.position import Position
 from connectors.read_ahead import ReadAhead
 from connectors.validity import valid
-from tapewatch.errors import UserError
+from tapewatch.errors import DamagedError, UserError
 from tapewatch.records import LATEST, Array, Block
 from tapewatch.symbology import Symbols
 
 #: Files from this size on (as they lie on disk) are decoded in a thread of their own.
 _WORTH_A_THREAD = 1 << 19
-
-
-@dataclass(slots=True)
-class Position:
-    """How far a file has been read: ``taken`` records behind decompressed byte ``offset``.
-
-    ``clock`` is the latest event time of the file so far, ``size`` its length on disk once it was read to its
-    end (a file that has not grown since is not opened again).
-    """
-
-    offset: int = 0
-    taken: int = 0
-    clock: int = 0
-    size: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +178,22 @@ class ChainReader:
         ):
             order, file = self._waiting.pop()
             position = self.positions.setdefault(file.name, Position())
-            size = file.path.stat().st_size
-            if position.size == size:
-                self._consumed += size
+            try:
+                position.check(file.path)
+                size = file.path.stat().st_size
+                if position.size == size:
+                    self._consumed += size
+                    continue
+                records = open_records(file.path, self._block_records)
+            except OSError as error:
+                self._ended = not self._on_damage(
+                    DamagedError(f"cannot read {file.path} any more: {error.strerror}")
+                )
                 continue
-            cursor = _Cursor(order, file, open_records(file.path, self._block_records), position)
+            except UserError as error:
+                self._ended = not self._on_damage(error)
+                continue
+            cursor = _Cursor(order, file, records, position)
             if file.header.schema == "mixed":
                 # Symbols of a live capture come among its records: the reader's own table is the one to ask.
                 self.symbols = cursor.records.header.symbols
@@ -215,7 +213,7 @@ class ChainReader:
                 found = None
             if found is None:
                 if not self._ended:
-                    cursor.position.size = cursor.file.path.stat().st_size
+                    cursor.position.size = cursor.records.size
                 cursor.close()
                 self._consumed += cursor.records.consumed
                 self._active.remove(cursor)

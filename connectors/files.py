@@ -11,7 +11,8 @@ import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.chain import Chain, find, plan
-from connectors.chain_reader import ChainReader, Piece, Position
+from connectors.chain_reader import ChainReader, Piece
+from connectors.position import Position
 from connectors.validity import valid
 from tapewatch import stopping
 from tapewatch.credit import Credit

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from connectors import chain as chain_
 from connectors.chain import find, plan
-from connectors.chain_reader import ChainReader, Position
+from connectors.chain_reader import ChainReader
+from connectors.dbn_records import DbnRecords
+from connectors.position import Position
 from connectors.validity import valid
 from tapewatch.errors import UserError
-from tapewatch.records import DAY, SECOND, Array
+from tapewatch.records import DAY, SECOND, Array, Block
 
 
 def read(
@@ -150,3 +155,101 @@ def test_a_name_with_glob_signs_is_a_name_where_such_a_file_exists(
 ) -> None:
     path = write(tmp_path / "day[1].dbn", trades(1, count=10))
     assert find([str(path)]) == [path]
+
+
+class Told:
+    """Keeps what is told of damage."""
+
+    def __init__(self, *, goes_on: bool) -> None:
+        self.lines: list[str] = []
+        self._goes_on = goes_on
+
+    def __call__(self, error: UserError) -> bool:
+        self.lines.append(str(error))
+        return self._goes_on
+
+
+def grow(path: Path, rest: Array) -> None:
+    """Append records to a file as a recorder does."""
+    data = rest.tobytes()
+    with path.open("ab") as file:
+        file.write(zstandard.ZstdCompressor().compress(data) if path.suffix == ".zst" else data)
+
+
+@pytest.mark.parametrize("name", ["a.dbn", "a.dbn.zst"])
+@pytest.mark.parametrize("moment", ["while it is read", "at its end", "after"])
+def test_what_a_file_gains_while_it_is_read_is_read_now_or_by_the_next_run(
+    name: str, moment: str, trades: Any, write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = trades(3, count=400)
+    path = write(tmp_path / name, records[:300])
+    (chain,) = plan([path], skip_damaged=False)
+    positions: dict[str, Position] = {}
+    parts: list[Array] = []
+    more = [records[300:]]
+
+    def gain() -> None:
+        if more:
+            grow(path, more.pop())
+
+    class AtTheEnd(DbnRecords):
+        def blocks(self, start: int = 0) -> Iterator[Block]:
+            yield from super().blocks(start)
+            gain()
+
+    if moment == "at its end":
+        monkeypatch.setattr(chain_, "DbnRecords", AtTheEnd)
+    for _ in range(3):
+        reader = ChainReader(chain, positions, 100, lambda error: False, lambda counts: None)
+        while (piece := reader.next()) is not None:
+            parts.append(piece.records.copy())
+            if moment == "while it is read":
+                gain()
+        reader.close()
+        positions = deepcopy(reader.positions)
+        if moment == "after":
+            gain()
+    assert np.concatenate(parts).tobytes() == records.tobytes()
+    assert positions[name].size == path.stat().st_size
+
+
+@pytest.mark.parametrize("kept", [0, 100, 300])
+def test_a_file_put_in_the_place_of_one_that_was_read_is_told(
+    kept: int, trades: Any, write: Any, tmp_path: Path
+) -> None:
+    def run() -> tuple[int, list[str]]:
+        (chain,) = plan([path], skip_damaged=False)
+        told = Told(goes_on=False)
+        reader = ChainReader(chain, positions, 50, told, lambda counts: None)
+        count = 0
+        while (piece := reader.next()) is not None and (count < kept or not kept):
+            count += len(piece.records)
+        positions.update(deepcopy(reader.positions))
+        reader.close()
+        return count, told.lines
+
+    positions: dict[str, Position] = {}
+    path = write(tmp_path / "a.dbn", trades(3, count=300))
+    count, told = run()
+    assert (count > 0, told) == (True, [])
+    write(path, trades(4, count=300))
+    count, told = run()
+    assert count == 0
+    assert len(told) == 1
+    assert "a.dbn is not the file that was read before" in told[0]
+
+
+def test_a_file_that_goes_away_during_the_run_is_told(trades: Any, write: Any, tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{n}.dbn", trades(n, count=100, days=1, first_day=n)) for n in (0, 1)]
+    (chain,) = plan(paths, skip_damaged=False)
+    for goes_on in (True, False):
+        told = Told(goes_on=goes_on)
+        paths[0].rename(tmp_path / "away")
+        reader = ChainReader(chain, {}, 30, told, lambda counts: None)
+        count = 0
+        while (piece := reader.next()) is not None:
+            count += len(piece.records)
+        (tmp_path / "away").rename(paths[0])
+        assert count == (100 if goes_on else 0)
+        assert len(told.lines) == 1
+        assert "cannot read" in told.lines[0]
