@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow, Stream, operator
-from bytewax.inputs import Source
+from bytewax.inputs import FixedPartitionedSource, Source, StatefulSourcePartition
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from bytewax.outputs import Sink
 
@@ -16,7 +16,7 @@ from operators import judge as judge_
 from operators.bars import BarBatch, WindowedBars
 from operators.judge import Judge, JudgeSettings
 from operators.shards import ShardBatch, Splitter
-from tapewatch import stopping
+from tapewatch import cluster, stopping
 from tapewatch.documents import Results
 from tapewatch.records import Tape
 
@@ -26,7 +26,7 @@ State: TypeAlias = dict[str, Any]
 @operator
 def source(step_id: str, flow: Dataflow, tape: Source[Tape]) -> Stream[Tape]:
     """Batches of records with their clock, from files, Kafka or a live session."""
-    return op.input("input", flow, tape)
+    return op.input("input", flow, _Telling(tape) if isinstance(tape, FixedPartitionedSource) else tape)
 
 
 @operator
@@ -67,6 +67,26 @@ def store(step_id: str, up: KeyedStream[Results], sinks: Mapping[str, Sink[Any]]
     """Write everything to each sink."""
     for name, sink in sinks.items():
         op.output(name, up, sink)
+
+
+class _Telling(FixedPartitionedSource[Tape, Any]):
+    """A source that tells when the dataflow begins: every worker asks for its parts first."""
+
+    def __init__(self, tape: FixedPartitionedSource[Tape, Any]) -> None:
+        self._tape = tape
+        cluster.watch()
+
+    def list_parts(self) -> list[str]:
+        cluster.begin()
+        return self._tape.list_parts()
+
+    def build_part(
+        self,
+        step_id: str,
+        for_part: str,
+        resume_state: Any | None,  # noqa: ANN401 - each source has its own
+    ) -> StatefulSourcePartition[Tape, Any]:
+        return self._tape.build_part(step_id, for_part, resume_state)
 
 
 class _Bars(StatefulBatchLogic[ShardBatch, BarBatch, State]):

@@ -1,0 +1,86 @@
+"""Whether this process is one of several, and a bound on how long it waits for the others.
+
+Bytewax connects the processes of a cluster before anything else, and waits for them without end: where one
+refuses to start, the others would never say so, nor hear a signal. So a thread watches until the dataflow
+begins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from tapewatch import stopping
+from tapewatch.log import log
+
+#: How long a process waits for the others, and after how much of it it says so.
+PATIENCE_SECONDS = 60.0
+_QUIET_SECONDS = 5.0
+_begun = threading.Event()
+
+
+def peers() -> list[str] | None:
+    """Return the addresses of the cluster's other processes, none if there is only this one.
+
+    None if it cannot be told, because the dataflow is not run by ``python -m bytewax.run``.
+    """
+    if Path(sys.argv[0]).parts[-2:] != ("bytewax", "run.py"):
+        return None
+    env = os.environ
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("-i", "--process-id", default=env.get("BYTEWAX_PROCESS_ID"))
+    parser.add_argument("-a", "--addresses", default=env.get("BYTEWAX_ADDRESSES"))
+    asked, _ = parser.parse_known_args(sys.argv[1:])
+    number, addresses = asked.process_id, asked.addresses
+    if number is None and "BYTEWAX_POD_NAME" in env:
+        number = env["BYTEWAX_POD_NAME"].rpartition("-")[2]
+    if number is not None and addresses is None and "BYTEWAX_HOSTFILE_PATH" in env:
+        addresses = ";".join(Path(env["BYTEWAX_HOSTFILE_PATH"]).read_text().split())
+    if number is None or addresses is None:
+        return []
+    return [address for place, address in enumerate(addresses.split(";")) if str(place) != str(number)]
+
+
+def begin() -> None:
+    """Note that the dataflow runs: all processes have come."""
+    _begun.set()
+
+
+def watch() -> None:
+    """Bound the wait for the other processes, if there are any; call it just before the dataflow runs.
+
+    When they have not come after `PATIENCE_SECONDS` the process ends with one line and status 1. A signal
+    ends it meanwhile, with status 0: nothing has begun.
+    """
+    others = peers()
+    if not others or threading.current_thread() is not threading.main_thread():
+        return
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    # Handlers run in the main thread, which is not in Python while it waits; this is written where it is.
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    thread = threading.Thread(target=_wait, args=(others, woken), name="tapewatch-cluster", daemon=True)
+    thread.start()
+
+
+def _wait(others: list[str], woken: int) -> None:
+    names = ", ".join(others)
+    begun, told = time.monotonic(), False
+    while not _begun.wait(0.05):
+        if select.select([woken], [], [], 0)[0] and not _begun.wait(0.5):
+            os._exit(0)
+        passed = time.monotonic() - begun
+        if passed > PATIENCE_SECONDS:
+            stopping.abort(
+                f"the other processes of the cluster ({names}) did not all come within {PATIENCE_SECONDS:g} s; "
+                "see what each of them said, then start all again"
+            )
+        if passed > _QUIET_SECONDS and not told:
+            told = True
+            log.info("waiting for the other processes of the cluster: %s", names)

@@ -1,0 +1,58 @@
+"""A process knows its peers from Bytewax's own flags and variables."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tapewatch.cluster import peers
+
+TWO = "10.0.0.1:4;10.0.0.2:5"
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PROCESS_ID", "ADDRESSES", "POD_NAME", "STATEFULSET_NAME", "HOSTFILE_PATH"):
+        monkeypatch.delenv(f"BYTEWAX_{name}", raising=False)
+
+
+def run_with(monkeypatch: pytest.MonkeyPatch, *args: str) -> list[str] | None:
+    monkeypatch.setattr(sys, "argv", ["/lib/bytewax/run.py", "flows.market:flow", *args])
+    return peers()
+
+
+@pytest.mark.parametrize(
+    ("args", "wanted"),
+    [
+        ([], []),
+        (["-w", "2", "-r", "rec", "-s", "0", "-b", "0"], []),
+        (["-i", "0", "-a", TWO], ["10.0.0.2:5"]),
+        (["-r", "rec", "-i1", f"-a{TWO}", "-w2"], ["10.0.0.1:4"]),
+        (["--process-id=1", f"--addresses={TWO};h:6"], ["10.0.0.1:4", "h:6"]),
+        (["-i", "0", "-a", "h:6"], []),
+        (["-a", TWO], []),
+    ],
+)
+def test_flags(args: list[str], wanted: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_with(monkeypatch, *args) == wanted
+
+
+def test_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BYTEWAX_PROCESS_ID", "1")
+    monkeypatch.setenv("BYTEWAX_ADDRESSES", TWO)
+    assert run_with(monkeypatch) == ["10.0.0.1:4"]
+    assert run_with(monkeypatch, "-i", "0") == ["10.0.0.2:5"]
+    monkeypatch.delenv("BYTEWAX_PROCESS_ID")
+    monkeypatch.delenv("BYTEWAX_ADDRESSES")
+    monkeypatch.setenv("BYTEWAX_POD_NAME", "flow-set-2")
+    monkeypatch.setenv("BYTEWAX_STATEFULSET_NAME", "flow-set")
+    (tmp_path / "hosts").write_text("a:1\nb:1\n\nc:1\n")
+    monkeypatch.setenv("BYTEWAX_HOSTFILE_PATH", str(tmp_path / "hosts"))
+    assert run_with(monkeypatch) == ["a:1", "b:1"]
+
+
+def test_whoever_runs_it_otherwise_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["pytest", "-i", "0", "-a", TWO])
+    assert peers() is None
