@@ -78,8 +78,8 @@ def _wait(others: list[str], woken: int) -> None:
         passed = time.monotonic() - begun
         if passed > PATIENCE_SECONDS:
             stopping.abort(
-                f"the other processes of the cluster ({names}) did not all come within {PATIENCE_SECONDS:g} s; "
-                "see what each of them said, then start all again"
+                f"the other processes of the cluster ({names}) did not all come within "
+                f"{PATIENCE_SECONDS:g} s; see what each of them said, then start all again"
             )
         if passed > _QUIET_SECONDS and not told:
             told = True
