@@ -86,8 +86,8 @@ def alarm_of(judged: Judged, logic: Logic, stream: Stream, index: int) -> Alarm:
         since = ts_event if scores.since is None else int(scores.since[index])
         start, end = min(since, ts_event), ts_event + 1
         side = bytes(item["side"]).decode("latin-1")
-        # Of equal records the first opens an episode and the others, being no later, are part of it: the ordinal
-        # of what opens one is that of the detector's part.
+        # Of equal records the first opens an episode and the others, being no later, are part of it: the
+        # ordinal of what opens one is that of the detector's part.
         place = (start, ts_event, int(item["price"]), int(item["size"]), side, detector.ordinal)
     explained = logic.explain(item, key, scores, index, float(judged.verdicts.threshold[index]))
     score, threshold = float(scores.score[index]), float(judged.verdicts.threshold[index])

@@ -67,7 +67,8 @@ class BreakLog:
     Parameters
     ----------
     memory_ns
-        How long a break is remembered behind its instrument's clock: twice the widest window, and the lateness.
+        How long a break is remembered behind its instrument's clock: twice the widest window, and the
+        lateness.
     resume
         A `snapshot` to go on from.
     """
@@ -110,9 +111,7 @@ class BreakLog:
     def _found(self, batch: BarBatch) -> dict[int, _Missing]:
         """Return what is missing by record; what has no record behind it yet is kept."""
         source = batch.batch
-        spans = {
-            key: (int(source.starts[i]), int(source.starts[i + 1])) for i, key in enumerate(source.keys)
-        }
+        spans = {key: (int(source.starts[i]), int(source.starts[i + 1])) for i, key in enumerate(source.keys)}
         found: dict[int, _Missing] = {}
 
         def add(key: str, at: int, missing: _Missing) -> None:
@@ -155,9 +154,9 @@ class BreakLog:
         )
 
     def touched(self, bars: Array, width_ns: int) -> Array | None:
-        """Return which bars, sorted by (row, start), have a break within them or just before; None if none has.
+        """Return which bars have a break within them or just before; None if none has.
 
-        A break counts if it lasted at least a sixtieth of the window.
+        Bars are sorted by (row, start). A break counts if it lasted at least a sixtieth of the window.
         """
         past = self._past[(self._past[:, 2] - self._past[:, 1]) * _NOTICEABLE >= width_ns]
         if not len(past) or not len(bars):

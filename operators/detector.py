@@ -42,8 +42,8 @@ class Segments:
     breaks
         Of records: what the source knows to be missing before some of them, or None.
     after_break
-        Of bars: which have such a break within them or just before, bool, shape ``(n,)``, or None. Their scores
-        are neither judged nor learned; a detector must not compare across them.
+        Of bars: which have such a break within them or just before, bool, shape ``(n,)``, or None. Their
+        scores are neither judged nor learned; a detector must not compare across them.
     severities
         Of bars that the ensemble reads: what each member makes of them, NaN where it says nothing.
     """
@@ -141,8 +141,8 @@ class Logic(Protocol):
 class Detector(BaseModel):
     """What every detector's section of the settings has, and what the flow asks of it.
 
-    A section that looks at a tape in two ways has two `parts`: detectors with the same ``name``, each with its
-    own logic, calibration and episodes.
+    A section that looks at a tape in two ways has two `parts`: detectors with the same ``name``, each with
+    its own logic, calibration and episodes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -17,8 +17,8 @@ class Alarm:
 
     ``known`` is the event time at which it could be told: the instrument's clock at a record, the end of a
     window (and its lateness). ``place`` is a record's place on the tape among those with one ``known``.
-    ``series`` names what it may be an episode with: alarms of one detector, or of one part of it; ``unit`` what
-    an episode is made of.
+    ``series`` names what it may be an episode with: alarms of one detector, or of one part of it; ``unit``
+    what an episode is made of.
     """
 
     row: int

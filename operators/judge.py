@@ -64,7 +64,9 @@ class Judge:
     def __init__(self, settings: JudgeSettings, resume: dict[str, Any] | None = None) -> None:
         self._settings = settings
         saved = resume or {"logics": {}, "calibrations": {}}
-        self._logics: dict[str, Logic] = {d.id: d.build(saved["logics"].get(d.id)) for d in settings.detectors}
+        self._logics: dict[str, Logic] = {
+            d.id: d.build(saved["logics"].get(d.id)) for d in settings.detectors
+        }
         self._calibrations = {
             d.id: Calibration(d.scale, settings.budget * d.share, saved["calibrations"].get(d.id))
             for d in settings.detectors
@@ -238,4 +240,3 @@ class Judge:
                 Results(source.partition, source.shard, source.dataset, flow, counters=source.counters)
             )
         return results
-

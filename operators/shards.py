@@ -34,11 +34,11 @@ class ShardBatch:
     clock
         The source partition's clock, ns.
     gaps
-        What the source knows to be missing, and of each of ``keys`` the index in ``records`` of its first record
-        behind the gap (where its records end, if there is none yet), int64, shape ``(len(keys),)``.
+        What the source knows to be missing, and of each of ``keys`` the index in ``records`` of its first
+        record behind the gap (where its records end, if there is none yet), int64, shape ``(len(keys),)``.
     unfit
-        By key, which may have no records here: of each of its records that did not pass validation, the index of
-        its first record behind it, likewise.
+        By key, which may have no records here: of each of its records that did not pass validation, the index
+        of its first record behind it, likewise.
     """
 
     partition: str
