@@ -7,13 +7,14 @@ no Bytewax and no calibration: turning scores into severities and alarms is the 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from operators.breaks import Breaks
 from operators.ordered import Ordered
 from operators.scale import Scale
 from tapewatch.records import Array, Floats, Int64s
@@ -34,6 +35,18 @@ class Segments:
         ``TRADE`` records or ``BAR`` bars, shape ``(n,)``; a field, ``items[name]``, is an array.
     times
         What decides the UTC day an item belongs to, int64 ns, shape ``(n,)``.
+    names
+        Key of every row of the shard so far.
+    reached
+        Of records: their instrument's clock after each (its latest event time so far), int64 ns, shape
+        ``(n,)``; None of bars.
+    breaks
+        Of records: what the source knows to be missing before some of them, or None.
+    after_break
+        Of bars: which have such a break within them or just before, bool, shape ``(n,)``, or None. Their
+        scores are neither judged nor learned; a detector must not compare across them.
+    severities
+        Of bars that the ensemble reads: what each member makes of them, NaN where it says nothing.
     """
 
     rows: Array
@@ -41,6 +54,10 @@ class Segments:
     items: Array | Ordered
     times: Int64s
     names: Sequence[str]
+    reached: Int64s | None = None
+    breaks: Breaks | None = None
+    after_break: Array | None = None
+    severities: Mapping[str, Floats] | None = None
 
     @property
     def row_of(self) -> Array:
@@ -48,14 +65,15 @@ class Segments:
         return np.repeat(self.rows, np.diff(self.starts))
 
 
-def segments_of_bars(bars: Array, names: Sequence[str]) -> Segments:
+def segments_of_bars(bars: Array, names: Sequence[str], after_break: Array | None = None) -> Segments:
     """Return bars sorted by (row, start) as segments."""
     row = bars["row"]
     first = (
         np.concatenate([[0], np.flatnonzero(row[1:] != row[:-1]) + 1]) if len(bars) else np.zeros(0, np.int64)
     )
     starts = np.concatenate([first, [len(bars)]]).astype(np.int64)
-    return Segments(row[first], starts, bars, np.ascontiguousarray(bars["ts_start"]), names)
+    times = np.ascontiguousarray(bars["ts_start"])
+    return Segments(row[first], starts, bars, times, names, after_break=after_break)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +88,39 @@ class Scores:
         Items that are anomalies whatever their score (an absolute limit), or None.
     details
         Whatever `Logic.explain` needs, array by name.
+    judged
+        The records that are scored, where they are not those that were given: some of them, or earlier ones
+        that had to wait for what follows them.
+    decided
+        With ``judged``: index of the given record that each had to wait for (itself, if none); what is known
+        at that record's time. Never falls within a row.
+    since
+        Of records: when what is wrong began, int64 ns, if not with the record itself.
+    least
+        Of forced items: the least severity each has, if not 50.
     """
 
     score: Floats
     forced: Array | None
     details: dict[str, Array]
+    judged: Segments | None = None
+    decided: Int64s | None = None
+    since: Int64s | None = None
+    least: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why one item is an anomaly; ``contributions`` are signed shares of the score that sum to 1."""
+    """Why one item is an anomaly; ``contributions`` are signed shares of the score that sum to 1.
+
+    ``threshold`` is what the score was compared with where that was not the calibration's.
+    """
 
     observed: float
     expected: float
     contributions: dict[str, float]
     reason: str
+    threshold: float | None = None
 
 
 class Logic(Protocol):
@@ -104,16 +140,37 @@ class Logic(Protocol):
 
 
 class Detector(BaseModel):
-    """What every detector's section of the settings has, and what the flow asks of it."""
+    """What every detector's section of the settings has, and what the flow asks of it.
+
+    A section that looks at a tape in two ways has two `parts`: detectors with the same ``name``, each with
+    its own logic, calibration and episodes.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: ClassVar[str]
-    reads: ClassVar[Literal["bars", "records"]]
+    #: Tells the parts of one section apart, in names and in ids; empty and 0 for the section itself.
+    part: ClassVar[str] = ""
+    ordinal: ClassVar[int] = 0
+    reads: ClassVar[Literal["bars", "records", "severities"]]
     #: How its scores spread; see `operators.calibrate`.
     scale: ClassVar[Scale]
+    #: Its part of the alarm budget.
+    share: ClassVar[float] = 1.0
+    #: What an episode is made of, in the plural.
+    unit: ClassVar[str] = ""
 
     enabled: bool = True
+
+    @property
+    def id(self) -> str:
+        """Name of the detector, or of the part of it."""
+        return f"{self.name}.{self.part}" if self.part else self.name
+
+    @property
+    def parts(self) -> tuple[Detector, ...]:
+        """What is at work for this section."""
+        return (self,)
 
     @property
     def bar_width(self) -> Width | None:

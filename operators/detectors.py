@@ -39,4 +39,4 @@ def detectors(sections: Mapping[str, Mapping[str, Any]]) -> tuple[Detector, ...]
             found.append(detector.model_validate(dict(sections.get(name, {}))))
         except ValidationError as error:
             raise UserError(explain(error, f"detectors.{name}")) from error
-    return tuple(detector for detector in found if detector.enabled)
+    return tuple(part for detector in found if detector.enabled for part in detector.parts)

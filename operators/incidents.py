@@ -17,6 +17,8 @@ class Alarm:
 
     ``known`` is the event time at which it could be told: the instrument's clock at a record, the end of a
     window (and its lateness). ``place`` is a record's place on the tape among those with one ``known``.
+    ``series`` names what it may be an episode with: alarms of one detector, or of one part of it; ``unit``
+    what an episode is made of.
     """
 
     row: int
@@ -26,6 +28,8 @@ class Alarm:
     anomaly: Anomaly
     gap_ns: int
     width_ns: int
+    series: str
+    unit: str
 
 
 @dataclass(slots=True)
@@ -33,6 +37,8 @@ class _Incident:
     start: int
     end: int
     members: dict[str, Anomaly] = field(default_factory=dict)
+    #: Of which series each member is.
+    series: dict[str, str] = field(default_factory=dict)
 
 
 class Incidents:
@@ -46,7 +52,7 @@ class Incidents:
 
     def __init__(self, horizon_ns: int) -> None:
         self._horizon = horizon_ns
-        #: The latest anomaly by (detector, row), and the reason of its worst window.
+        #: The latest anomaly by (series, row), and the reason of its worst window.
         self._latest: dict[tuple[str, int], tuple[Anomaly, str]] = {}
         self._incidents: dict[int, list[_Incident]] = {}
 
@@ -55,7 +61,7 @@ class Incidents:
         other = Incidents(self._horizon)
         other._latest = dict(self._latest)
         other._incidents = {
-            row: [_Incident(i.start, i.end, dict(i.members)) for i in around]
+            row: [_Incident(i.start, i.end, dict(i.members), dict(i.series)) for i in around]
             for row, around in self._incidents.items()
             if around
         }
@@ -64,7 +70,7 @@ class Incidents:
     def add(self, alarm: Alarm) -> list[Anomaly]:
         """Take an alarm in; return the anomalies that are new or changed by it."""
         told, reason = self._grown(alarm)
-        self._latest[alarm.anomaly.detector, alarm.row] = (told, reason)
+        self._latest[alarm.series, alarm.row] = (told, reason)
         return self._place(alarm, told)
 
     def look(self, alarm: Alarm) -> Anomaly:
@@ -75,14 +81,14 @@ class Incidents:
                 return replace(told, incident=next(iter(incident.members)))
         return told
 
-    def latest(self, detector: str, row: int) -> Anomaly | None:
-        """Return the newest anomaly of a detector for an instrument as it stands."""
-        found = self._latest.get((detector, row))
+    def latest(self, series: str, row: int) -> Anomaly | None:
+        """Return the newest anomaly of a series for an instrument as it stands."""
+        found = self._latest.get((series, row))
         return None if found is None else found[0]
 
     def _grown(self, alarm: Alarm) -> tuple[Anomaly, str]:
         new = alarm.anomaly
-        known = self._latest.get((new.detector, alarm.row))
+        known = self._latest.get((alarm.series, alarm.row))
         if known is None or new.ts_start > known[0].ts_end + alarm.gap_ns:
             return replace(new, incident=new.id), new.reason
         old, reason = known
@@ -90,7 +96,6 @@ class Incidents:
         spans = (end - old.ts_start) // alarm.width_ns if alarm.width_ns else old.revision + 1
         worst = new if new.severity > old.severity else old
         reason = new.reason if worst is new else reason
-        unit = "windows" if alarm.width_ns else "trades"
         grown = replace(
             worst,
             id=old.id,
@@ -100,7 +105,7 @@ class Incidents:
             ts_event=old.ts_event,
             ts_start=old.ts_start,
             ts_end=end,
-            reason=f"{reason} (the worst of {spans} {unit})" if spans > 1 else reason,
+            reason=f"{reason} (the worst of {spans} {alarm.unit})" if spans > 1 else reason,
         )
         return grown, reason
 
@@ -111,8 +116,8 @@ class Incidents:
         touched = [i for i in around if i.start <= told.ts_end and told.ts_start <= i.end]
         if not touched:
             told = replace(told, incident=told.id)
-            around.append(_Incident(told.ts_start, told.ts_end, {told.id: told}))
-            self._latest[told.detector, alarm.row] = (told, self._latest[told.detector, alarm.row][1])
+            around.append(_Incident(told.ts_start, told.ts_end, {told.id: told}, {told.id: alarm.series}))
+            self._latest[alarm.series, alarm.row] = (told, self._latest[alarm.series, alarm.row][1])
             return [told]
         first, *others = touched
         name = next(iter(first.members.values())).incident
@@ -123,11 +128,14 @@ class Incidents:
             for member in other.members.values():
                 if member.id != told.id:
                     changed[member.id] = replace(member, incident=name)
+            first.series.update(other.series)
             first.start, first.end = min(first.start, other.start), max(first.end, other.end)
         first.start, first.end = min(first.start, told.ts_start), max(first.end, told.ts_end)
         first.members.update(changed)
+        first.series[told.id] = alarm.series
         for anomaly in changed.values():
-            latest = self._latest.get((anomaly.detector, alarm.row))
+            place = first.series[anomaly.id], alarm.row
+            latest = self._latest.get(place)
             if latest is not None and latest[0].id == anomaly.id:
-                self._latest[anomaly.detector, alarm.row] = (anomaly, latest[1])
+                self._latest[place] = (anomaly, latest[1])
         return list(changed.values())

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from operators.alarms import Judged, Stream, alarm_of, score_table
 from operators.bars import BarBatch
+from operators.breaks import BreakLog, Breaks
 from operators.calibrate import Calibration, Verdicts
 from operators.detector import Detector, Logic, Scores, Segments, segments_of_bars
 from operators.incidents import Alarm, Incidents
-from tapewatch.documents import Anomaly, BarTable, Results, ScoreTable, anomaly_id
-from tapewatch.records import HOUR, Array, Int64s
+from tapewatch.documents import Anomaly, BarTable, Results, ScoreTable
+from tapewatch.records import HOUR, Array, Floats
 from tapewatch.settings import WIDTHS, Width
 
-STATE_VERSION = 1
-_LEAST_FORCED = 50.0
+STATE_VERSION = 2
+#: What each detector makes of the bars of one width, by its name.
+_Severities: TypeAlias = dict[str, dict[str, Floats]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,17 @@ class Judge:
         self._settings = settings
         saved = resume or {"logics": {}, "calibrations": {}}
         self._logics: dict[str, Logic] = {
-            d.name: d.build(saved["logics"].get(d.name)) for d in settings.detectors
+            d.id: d.build(saved["logics"].get(d.id)) for d in settings.detectors
         }
         self._calibrations = {
-            d.name: Calibration(d.scale, settings.budget, saved["calibrations"].get(d.name))
+            d.id: Calibration(d.scale, settings.budget * d.share, saved["calibrations"].get(d.id))
             for d in settings.detectors
         }
+        widest = max((WIDTHS[width] for width in settings.widths), default=0)
+        self._breaks = BreakLog(2 * widest + settings.lateness_ns, saved.get("breaks"))
         self._incidents: Incidents = saved.get("incidents") or Incidents(HOUR)
+        #: Widths of which all severities are wanted, because the ensemble reads them.
+        self._together = {d.bar_width for d in settings.detectors if d.reads == "severities"}
         #: Ids told of windows that were not over, by (detector, row).
         self._early: dict[tuple[str, int], list[str]] = dict(saved.get("early", {}))
 
@@ -78,6 +85,7 @@ class Judge:
             "version": STATE_VERSION,
             "logics": {name: logic.snapshot() for name, logic in self._logics.items()},
             "calibrations": {name: c.snapshot() for name, c in self._calibrations.items()},
+            "breaks": self._breaks.snapshot(),
             "incidents": self._incidents.copy(),
             "early": {key: list(ids) for key, ids in self._early.items()},
         }
@@ -89,61 +97,83 @@ class Judge:
         scores: list[ScoreTable] = []
         alarms: list[Alarm] = []
         settled: list[tuple[str, int]] = []
+        severities: _Severities = {}
+        breaks = self._breaks.on_batch(batch)
         for order, detector in enumerate(self._settings.detectors):
             if detector.bar_width is None:
-                alarms += self._records(detector, order, batch, scores)
+                judged = self._records(detector, order, batch, breaks)
+            else:
+                judged = self._bars(detector, order, batch, severities)
+            if judged is None:
                 continue
-            closed = batch.closed.get(detector.bar_width)
-            if closed is not None and len(closed):
-                alarms += self._bars(detector, order, batch, closed, scores)
-                settled += [(detector.name, int(row)) for row in np.unique(closed["row"])]
+            if judged.width_ns:
+                settled += [(detector.id, int(row)) for row in judged.segments.rows]
+            if self._settings.keep_scores:
+                scores.append(score_table(judged))
+            alarms += [self._alarm(judged, batch, int(i)) for i in judged.alarmed]
         for alarm in sorted(alarms, key=lambda a: (a.row, a.known, not a.width_ns, a.place, a.order)):
             told.update({anomaly.id: anomaly for anomaly in self._incidents.add(alarm)})
         self._settle(settled, told, deleted)
+        severities = {}
         for order, detector in enumerate(self._settings.detectors):
             shown = batch.open.get(detector.bar_width or "")
             if shown is not None and len(shown.bars):
-                self._unfinished(detector, order, batch, shown.bars, told, deleted)
+                self._unfinished(detector, order, batch, shown.bars, severities, told, deleted)
         return self._results(batch, list(told.values()), deleted, scores)
 
     def _records(
-        self, detector: Detector, order: int, batch: BarBatch, kept: list[ScoreTable]
-    ) -> list[Alarm]:
+        self, detector: Detector, order: int, batch: BarBatch, breaks: Breaks | None
+    ) -> Judged | None:
         source = batch.batch
         if source.kind != "trades" or not len(source.records):
-            return []
-        segments = Segments(batch.rows, source.starts, source.records, source.times, batch.names)
-        scores = self._logics[detector.name].score(segments)
-        verdicts = self._judge(detector, segments, scores)
-        if self._settings.keep_scores:
-            ts = source.records["ts_event"].astype(np.int64)
-            kept.append(_score_table(detector, segments, scores, verdicts, ts, ts + 1))
-        return [
-            self._alarm(detector, order, batch, segments, scores, verdicts, int(i), int(batch.reached[i]))
-            for i in np.flatnonzero(verdicts.alarm)
-        ]
+            return None
+        segments = Segments(
+            batch.rows, source.starts, source.records, source.times, batch.names, batch.reached, breaks
+        )
+        scores = self._logics[detector.id].score(segments)
+        if scores.judged is None or scores.decided is None:
+            verdicts = self._judge(detector, segments, scores.score)
+            return Judged(detector, order, segments, scores, verdicts, batch.reached)
+        verdicts = self._judge(detector, scores.judged, scores.score)
+        known = batch.reached[scores.decided]
+        return Judged(detector, order, scores.judged, scores, verdicts, known, scores.decided)
 
     def _bars(
-        self, detector: Detector, order: int, batch: BarBatch, bars: Array, kept: list[ScoreTable]
-    ) -> list[Alarm]:
-        segments = segments_of_bars(bars, batch.names)
-        scores = self._logics[detector.name].score(segments)
-        verdicts = self._judge(detector, segments, scores)
-        width = WIDTHS[detector.bar_width or "1m"]
-        if self._settings.keep_scores:
-            kept.append(
-                _score_table(detector, segments, scores, verdicts, segments.times, segments.times + width)
-            )
-        known = segments.times + width + self._settings.lateness_ns
-        return [
-            self._alarm(detector, order, batch, segments, scores, verdicts, int(i), int(known[i]))
-            for i in np.flatnonzero(verdicts.alarm | (False if scores.forced is None else scores.forced))
-        ]
+        self, detector: Detector, order: int, batch: BarBatch, severities: _Severities
+    ) -> Judged | None:
+        width = detector.bar_width or "1m"
+        bars = batch.closed.get(width)
+        if bars is None or not len(bars):
+            return None
+        segments, scores = self._scored(detector, bars, batch, severities)
+        verdicts = self._judge(detector, segments, scores.score)
+        if width in self._together:
+            severities.setdefault(width, {})[detector.id] = verdicts.severity
+        known = segments.times + WIDTHS[width] + self._settings.lateness_ns
+        return Judged(detector, order, segments, scores, verdicts, known)
 
-    def _judge(self, detector: Detector, segments: Segments, scores: Scores) -> Verdicts:
-        return self._calibrations[detector.name].judge(
-            segments.rows, segments.starts, scores.score, segments.times, every=self._settings.keep_scores
+    def _scored(
+        self, detector: Detector, bars: Array, batch: BarBatch, severities: _Severities, *, learn: bool = True
+    ) -> tuple[Segments, Scores]:
+        """Return bars and their scores, of which there are none where records are missing."""
+        width = detector.bar_width or "1m"
+        segments = segments_of_bars(bars, batch.names, self._breaks.touched(bars, WIDTHS[width]))
+        if detector.reads == "severities":
+            segments = replace(segments, severities=severities.get(width, {}))
+        scores = self._logics[detector.id].score(segments, learn=learn)
+        if segments.after_break is not None:
+            scores.score[segments.after_break] = np.nan
+        return segments, scores
+
+    def _judge(self, detector: Detector, segments: Segments, scores: Floats) -> Verdicts:
+        every = self._settings.keep_scores or detector.bar_width in self._together
+        return self._calibrations[detector.id].judge(
+            segments.rows, segments.starts, scores, segments.times, every=every
         )
+
+    def _alarm(self, judged: Judged, batch: BarBatch, index: int) -> Alarm:
+        stream = Stream(self._settings.flow, self._settings.source, batch.batch.dataset)
+        return alarm_of(judged, self._logics[judged.detector.id], stream, index)
 
     def _unfinished(
         self,
@@ -151,21 +181,23 @@ class Judge:
         order: int,
         batch: BarBatch,
         bars: Array,
+        severities: _Severities,
         told: dict[str, Anomaly],
         deleted: list[str],
     ) -> None:
         """Judge windows that are not over from what is known, and learn nothing."""
-        segments = segments_of_bars(bars, batch.names)
-        scores = self._logics[detector.name].score(segments, learn=False)
-        verdicts = self._calibrations[detector.name].look(segments.row_of, scores.score)
-        rows = {(detector.name, int(row)) for row in segments.rows}
+        segments, scores = self._scored(detector, bars, batch, severities, learn=False)
+        verdicts = self._calibrations[detector.id].look(segments.row_of, scores.score)
+        if detector.bar_width in self._together:
+            severities.setdefault(detector.bar_width or "", {})[detector.id] = verdicts.severity
+        judged = Judged(detector, order, segments, scores, verdicts, np.zeros(len(bars), np.int64))
+        rows = {(detector.id, int(row)) for row in segments.rows}
         self._settle(sorted(rows), told, deleted)
-        alarmed = verdicts.alarm | (False if scores.forced is None else scores.forced)
-        for i in np.flatnonzero(alarmed):
-            alarm = self._alarm(detector, order, batch, segments, scores, verdicts, int(i), 0)
+        for i in judged.alarmed:
+            alarm = self._alarm(judged, batch, int(i))
             anomaly = self._incidents.look(alarm)
             told[anomaly.id] = anomaly
-            self._early.setdefault((detector.name, alarm.row), []).append(anomaly.id)
+            self._early.setdefault((detector.id, alarm.row), []).append(anomaly.id)
             if anomaly.id in deleted:
                 deleted.remove(anomaly.id)
 
@@ -182,66 +214,6 @@ class Judge:
                     told[name] = standing
                 else:
                     deleted.append(name)
-
-    def _alarm(
-        self,
-        detector: Detector,
-        order: int,
-        batch: BarBatch,
-        segments: Segments,
-        scores: Scores,
-        verdicts: Verdicts,
-        index: int,
-        known: int,
-    ) -> Alarm:
-        item = segments.items[index]
-        row = int(segments.rows[np.searchsorted(segments.starts, index, "right") - 1])
-        key = batch.names[row]
-        width = 0 if detector.bar_width is None else WIDTHS[detector.bar_width]
-        if width:
-            start, end = int(item["ts_start"]), int(item["ts_start"]) + width
-            place: tuple[int | str, ...] = (start,)
-        else:
-            start = int(item["ts_event"])
-            end = start + 1
-            side = bytes(item["side"]).decode("latin-1")
-            # Of equal records the first opens an episode and the others, being no later, are part of it: the
-            # ordinal of what opens one is always 0.
-            place = (start, start, int(item["price"]), int(item["size"]), side, 0)
-        score, threshold = float(scores.score[index]), float(verdicts.threshold[index])
-        forced = scores.forced is not None and bool(scores.forced[index])
-        explained = self._logics[detector.name].explain(item, key, scores, index, threshold)
-        if not (np.isfinite(score) and np.isfinite(threshold)):
-            score, threshold = explained.observed / max(explained.expected, 1e-300), 1.0
-        severity = float(np.nan_to_num(verdicts.severity[index]))
-        if forced:
-            severity = max(severity, _LEAST_FORCED)
-        instrument_id = int(item["instrument_id"])
-        settings = self._settings
-        name = anomaly_id(settings.flow, settings.source, detector.name, key, instrument_id, *place)
-        anomaly = Anomaly(
-            id=name,
-            incident=name,
-            revision=1,
-            flow=settings.flow,
-            detector=detector.name,
-            dataset=batch.batch.dataset,
-            publisher_id=0 if width else int(item["publisher_id"]),
-            instrument_id=instrument_id,
-            key=key,
-            symbol=key,
-            ts_event=end if width else start,
-            ts_start=start,
-            ts_end=end,
-            severity=round(severity, 3),
-            score=score,
-            threshold=threshold,
-            observed=explained.observed,
-            expected=explained.expected,
-            reason=explained.reason,
-            contributions=explained.contributions,
-        )
-        return Alarm(row, known, 0 if width else index, order, anomaly, detector.gap_ns, width)
 
     def _results(
         self, batch: BarBatch, told: list[Anomaly], deleted: list[str], scores: list[ScoreTable]
@@ -268,19 +240,3 @@ class Judge:
                 Results(source.partition, source.shard, source.dataset, flow, counters=source.counters)
             )
         return results
-
-
-def _score_table(
-    detector: Detector, segments: Segments, scores: Scores, verdicts: Verdicts, start: Int64s, end: Int64s
-) -> ScoreTable:
-    known = np.flatnonzero(np.isfinite(scores.score) & np.isfinite(verdicts.threshold))
-    return ScoreTable(
-        detector.name,
-        [segments.names[row] for row in segments.row_of[known].tolist()],
-        segments.items["instrument_id"][known],
-        start[known],
-        end[known],
-        scores.score[known],
-        verdicts.threshold[known],
-        verdicts.severity[known],
-    )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from operators.ordered import Ordered
-from tapewatch.records import DAY, Array, Int64s, Kind, Tape
+from tapewatch.records import DAY, Array, Gap, Int64s, Kind, Tape
 from tapewatch.symbology import Symbols
 
 #: Ids below this are looked up in a table, others by search.
@@ -35,6 +35,12 @@ class ShardBatch:
         Event time of each record, int64 ns.
     clock
         The source partition's clock, ns.
+    gaps
+        What the source knows to be missing, and of each of ``keys`` the index in ``records`` of its first
+        record behind the gap (where its records end, if there is none yet), int64, shape ``(len(keys),)``.
+    unfit
+        By key, which may have no records here: of each of its records that did not pass validation, the index
+        of its first record behind it, likewise.
     """
 
     partition: str
@@ -50,6 +56,8 @@ class ShardBatch:
     records: Ordered
     times: Int64s
     counters: dict[str, int] = field(default_factory=dict)
+    gaps: tuple[tuple[Gap, Int64s], ...] = ()
+    unfit: dict[str, Int64s] = field(default_factory=dict)
 
 
 def shard_of(key: str, shards: int) -> int:
@@ -83,6 +91,9 @@ class Splitter:
         for shard in range(self._shards):
             members = present[within[shard] : within[shard + 1]]
             at, end = int(starts[ranking.shards[shard]]), int(starts[ranking.shards[shard + 1]])
+            keys = [ranking.keys[rank] for rank in members.tolist()]
+            bounds = np.append(starts[members], end) - at
+            gaps, unfit = self._missing(tape, shard, keys, order[at:end], bounds)
             batches.append(
                 ShardBatch(
                     tape.partition,
@@ -93,14 +104,35 @@ class Splitter:
                     tape.width_ns,
                     tape.clock,
                     tape.credit,
-                    [ranking.keys[rank] for rank in members.tolist()],
-                    np.append(starts[members], end) - at,
+                    keys,
+                    bounds,
                     records[at:end],
                     times[at:end],
                     tape.counters if shard == 0 else {},
+                    gaps,
+                    unfit,
                 )
             )
         return batches
+
+    def _missing(
+        self, tape: Tape, shard: int, keys: list[str], order: Array, starts: Int64s
+    ) -> tuple[tuple[tuple[Gap, Int64s], ...], dict[str, Int64s]]:
+        """Return the places of what is missing or unfit among a shard's records.
+
+        ``order`` is each record's place on the tape; that of one instrument ascends.
+        """
+        bounds = list(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True))
+        gaps = tuple(
+            (gap, np.array([b + np.searchsorted(order[b:e], gap.at) for b, e in bounds], np.int64))
+            for gap in tape.gaps
+        )
+        unfit = {}
+        for key, at in tape.unfit.items():
+            if shard_of(key, self._shards) == shard:
+                b, e = bounds[keys.index(key)] if key in keys else (0, 0)
+                unfit[key] = (b + np.searchsorted(order[b:e], at)).astype(np.int64)
+        return gaps, unfit
 
     def _locate(self, tape: Tape) -> tuple[Array, _Ranking]:
         """Return each record's rank among the known keys, and what these are."""

@@ -75,6 +75,31 @@ OHLCV_WIDTHS = {32: SECOND, 33: MINUTE, 34: HOUR, 35: DAY}
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """Records that a source knows to be missing: numbers were skipped, or a session was interrupted.
+
+    Attributes
+    ----------
+    at
+        Index of the batch's first record behind the gap, or the number of its records.
+    since
+        Event time of the last record before the gap, int64 ns.
+    lost
+        How many records; 0 if nobody knows.
+    key
+        The instrument of which it is told.
+    alone
+        Whether that is the only one that lost any.
+    """
+
+    at: int
+    since: int
+    lost: int
+    key: str
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Tape:
     """One batch from a source partition, in the order of the tape.
 
@@ -100,6 +125,11 @@ class Tape:
         Totals of this partition so far (records, undefined prices, ...), by name.
     credit
         Path of the file in which consumers acknowledge ``seq`` (see ``tapewatch.credit``), or empty.
+    gaps
+        What is known to be missing before some of the records, in their order.
+    unfit
+        By key: of each record that did not pass validation, the index of the batch's first record behind it
+        (or their number), int64, in their order.
     """
 
     partition: str
@@ -115,6 +145,8 @@ class Tape:
     width_ns: int = 0
     counters: dict[str, int] = field(default_factory=dict)
     credit: str = ""
+    gaps: tuple[Gap, ...] = ()
+    unfit: dict[str, Int64s] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ def alarm(start: int, severity: float = 60.0, detector: str = "a", row: int = 0,
         instrument_id=row, key=str(row), symbol=str(row), ts_event=end, ts_start=begin, ts_end=end, severity=severity,
         score=severity, threshold=50.0, observed=1.0, expected=1.0, reason=f"reason {start}", contributions={},
     )  # fmt: skip
-    return Alarm(row, end, 0, 0, anomaly, 2 * MINUTE, minutes * MINUTE)
+    return Alarm(row, end, 0, 0, anomaly, 2 * MINUTE, minutes * MINUTE, detector, "windows")
 
 
 def final(incidents: Incidents, alarms: list[Alarm]) -> dict[str, Anomaly]:
