@@ -30,9 +30,9 @@ _BARS_FROM = (
     f"SELECT {', '.join(BAR_FIELDS)} FROM bars WHERE key = ? AND width = ? AND dataset = ? "  # noqa: S608
     "AND instrument_id = ? AND ts_start >= ? ORDER BY ts_start LIMIT ?"
 )
-_LAST_BAR = (
+_LAST_BARS = (
     f"SELECT {', '.join(BAR_FIELDS)} FROM bars WHERE key = ? AND width = ? AND dataset = ? "  # noqa: S608
-    "AND instrument_id = ? ORDER BY ts_start DESC LIMIT 1"
+    "AND instrument_id = ? ORDER BY ts_start DESC LIMIT ?"
 )
 _ID = 1 + ANOMALY_FIELDS.index("id")
 _START, _END, _FINAL = (BAR_FIELDS.index(name) for name in ("ts_start", "ts_end", "final"))
@@ -42,16 +42,17 @@ _EARLIEST = -(2**63)
 class SqliteWatch:
     """Tells what comes into the store from now on; to be asked by one thread at a time.
 
-    A bar is told when it is newer than the newest of its series, and again when that one changes; an anomaly
-    when it is new, grows, or is taken back (of the newest thousand). If the file is replaced by another, that
-    one is watched from then on; a store that is not there yet or cannot be read is waited for.
+    A bar is told when it is newer than the newest of its series, and again as long as it is not final (of the
+    newest ``most / 2``); an anomaly when it is new, grows, or is taken back (of the newest thousand). If the
+    file is replaced by another, that one is watched from then on; a store that is not there yet or cannot be
+    read is waited for.
 
     Parameters
     ----------
     path
         The database file.
     most
-        About how many documents one look returns at most; those left come with the next ones.
+        About how many documents one look returns at most, 2 or more; those left come with the next ones.
 
     Examples
     --------
@@ -79,7 +80,7 @@ class SqliteWatch:
             self._open()
             return []
         try:
-            return self._opened.changes(self._most)
+            return self._opened.changes()
         except (sqlite3.Error, UserError):
             self.close()
             return []
@@ -87,7 +88,7 @@ class SqliteWatch:
     def _open(self) -> None:
         self.close()
         with contextlib.suppress(sqlite3.Error, UserError):
-            self._opened = _Opened(self._path)
+            self._opened = _Opened(self._path, self._most)
 
     def close(self) -> None:
         """Close the file."""
@@ -107,7 +108,8 @@ class SqliteWatch:
 class _Opened:
     """One open file, and what of it has been told."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most: int) -> None:
+        self._most = most
         self.file = _identity(path)
         self.more = False
         self._store = Store(path)
@@ -118,12 +120,15 @@ class _Opened:
             raise
         self._version = -1
         try:
-            self._anomalies: dict[int, _Row] = {}
+            # The newest anomalies by id, and the number of the first row that is watched.
+            self._anomalies: dict[str, _Row] = {}
             self._first = 0
             self._watch(self._connection.execute(_NEWEST_ANOMALIES).fetchall()[::-1])
-            self._bars: dict[_Row, _Row] = {
-                series: self._connection.execute(_LAST_BAR, series).fetchone() for series in self._series()
-            }
+            # Of each series the bars that are not final and those behind them, or else the last one.
+            self._bars: dict[_Row, list[_Row]] = {}
+            for series in self._series():
+                rows = self._connection.execute(_LAST_BARS, (*series, most)).fetchall()
+                self._bars[series] = self._still_open(rows[::-1])
         except (sqlite3.Error, UserError):
             self.close()
             raise
@@ -133,39 +138,44 @@ class _Opened:
         rows = self._store.series()
         return {tuple(row[name] for name in _SERIES): row["ts_last"] for row in rows}
 
-    def changes(self, most: int) -> list[Document]:
+    def changes(self) -> list[Document]:
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]
         if version == self._version and not self.more:
             return []
         self._version, self.more = version, False
-        bars = [{"document": "bar", **to_json(BAR_FIELDS, row)} for row in self._new_bars(most)]
-        return bars + self._new_anomalies(most)
+        bars = [{"document": "bar", **to_json(BAR_FIELDS, row)} for row in self._new_bars()]
+        return bars + self._new_anomalies()
 
-    def _new_bars(self, most: int) -> list[_Row]:
+    def _still_open(self, rows: list[_Row]) -> list[_Row]:
+        """Return those of a series' last bars that may change; few enough that a look gets beyond them."""
+        first = next((place for place, row in enumerate(rows) if not row[_FINAL]), len(rows) - 1)
+        return rows[max(first, len(rows) - self._most // 2, 0) :]
+
+    def _new_bars(self) -> list[_Row]:
         found: list[_Row] = []
         ends = self._series()
         for series in self._bars.keys() - ends.keys():
             del self._bars[series]
         for series, end in ends.items():
-            last = self._bars.get(series)
-            if last is not None and end < last[_END]:
+            known = self._bars.get(series, [])
+            if known and end < known[-1][_END]:
                 # The results were wiped and are being written again.
-                last = None
-            if last is not None and end == last[_END] and last[_FINAL]:
+                known = []
+            if known and end == known[-1][_END] and known[0][_FINAL]:
                 continue
-            if len(found) >= most:
+            if len(found) >= self._most:
                 self.more = True
                 break
-            start = _EARLIEST if last is None else last[_START]
-            rows = self._connection.execute(_BARS_FROM, (*series, start, most)).fetchall()
-            if rows:
-                found.extend(row for row in rows if row != last)
-                self._bars[series] = rows[-1]
-                self.more |= len(rows) == most
+            start = known[0][_START] if known else _EARLIEST
+            rows = self._connection.execute(_BARS_FROM, (*series, start, self._most)).fetchall()
+            told = set(known)
+            found.extend(row for row in rows if row not in told)
+            self._bars[series] = self._still_open(rows)
+            self.more |= len(rows) == self._most
         return found
 
-    def _new_anomalies(self, most: int) -> list[Document]:
-        known, limit = self._anomalies, WATCHED_ANOMALIES + most
+    def _new_anomalies(self) -> list[Document]:
+        known, limit = self._anomalies, WATCHED_ANOMALIES + self._most
         # Row numbers grow, so what is new comes behind what is watched, or in the place of its last ones.
         rows = self._connection.execute(_ANOMALIES_FROM, (self._first, limit)).fetchall()
         if not rows and self._first:
@@ -174,19 +184,17 @@ class _Opened:
             rows = self._connection.execute(_ANOMALIES_FROM, (0, limit)).fetchall()
         self.more |= len(rows) == limit
         there = {row[_ID] for row in rows}
-        found: list[Document] = [
-            {"document": "deleted", "id": row[_ID]} for row in known.values() if row[_ID] not in there
-        ]
+        found: list[Document] = [{"document": "deleted", "id": name} for name in known if name not in there]
         found += [
             {"document": "anomaly", **to_json(ANOMALY_FIELDS, row[1:])}
             for row in rows
-            if known.get(row[0]) != row
+            if known.get(row[_ID]) != row[1:]
         ]
         self._watch(rows[-WATCHED_ANOMALIES:])
         return found
 
     def _watch(self, rows: list[_Row]) -> None:
-        self._anomalies = {row[0]: row for row in rows}
+        self._anomalies = {row[_ID]: row[1:] for row in rows}
         if len(rows) == WATCHED_ANOMALIES:
             self._first = rows[0][0]
 
