@@ -22,6 +22,8 @@ from tapewatch.settings import load
 Flow = Literal["market"]
 Source = Literal["configured", "simulation"]
 
+#: How long a flow has to finish its batch and save its state before it is killed.
+GRACE_SECONDS = 30.0
 _LONGEST_LINE = 1 << 20
 
 
@@ -49,15 +51,9 @@ class FlowProcess:
 
     What the flow writes on stderr goes to ours. It is in a process group of its own, so that Ctrl-C reaches
     it through us, once.
-
-    Parameters
-    ----------
-    grace_seconds
-        How long a flow has to finish its batch and save its state before it is killed.
     """
 
-    def __init__(self, grace_seconds: float = 30.0) -> None:
-        self._grace_seconds = grace_seconds
+    def __init__(self) -> None:
         self._one_at_a_time = asyncio.Lock()
         self._run: Run | None = None
 
@@ -108,9 +104,9 @@ class FlowProcess:
             run = self._run
             if run is not None and run.told is not None and self.running:
                 _signal(run.process, signal.SIGTERM)
-                ended, _ = await asyncio.wait([run.told], timeout=self._grace_seconds)
+                ended, _ = await asyncio.wait([run.told], timeout=GRACE_SECONDS)
                 if not ended:
-                    log.warning("the flow did not end in %g s and is killed", self._grace_seconds)
+                    log.warning("the flow did not end in %g s and is killed", GRACE_SECONDS)
                     _signal(run.process, signal.SIGKILL)
                     await run.told
             return run

@@ -72,7 +72,7 @@ def _counted(rows: list[tuple[str, str, str, int]]) -> Iterator[Metric]:
     """Yield one counter per name, summed over partitions, by flow and source.
 
     >>> [metric.samples[0].value for metric in _counted([("records", "market", "", 2)] * 2)]
-    [4.0]
+    [0, 4]
     """
     sums: dict[str, dict[tuple[str, str], int]] = {name: {} for name in _ALWAYS}
     for name, flow, source, value in rows:

@@ -27,7 +27,7 @@ class Problem(BaseModel):
 
 #: For the OpenAPI document: how every operation says that something is wrong.
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "The request is no HTTP that is understood here."},
+    400: {"model": Problem, "description": "The body cannot be read."},
     401: {"model": Problem, "description": "The bearer token is missing or wrong."},
     403: {"model": Problem, "description": "The request comes from another site's page."},
     422: {"model": Problem, "description": "A parameter or field is wrong; `field` names it."},
@@ -76,7 +76,8 @@ def in_words(errors: Sequence[Any]) -> tuple[str, str | None]:
         return f"`{field}` is missing", field
     message = first["msg"].removeprefix("Value error, ")
     message = message.replace("Input should", "must").replace("String should", "must")
-    return f"`{field}` {message}, was {shown(field, first['input'])}", field
+    # No field of a request is a secret; `key` is a symbol here.
+    return f"`{field}` {message}, was {shown('', first['input'])}", field
 
 
 def request_id(request: Request) -> str:
