@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException
 from starlette.responses import Response
 
 from api.documents import Start, Status
-from api.flow_process import FlowProcess, described
+from api.flow_process import FlowProcess, Run
 from api.problems import Json, Problem
 from tapewatch.documents import rfc3339
 from tapewatch.errors import UserError
@@ -21,7 +21,7 @@ def flow(process: FlowProcess) -> APIRouter:
     @routes.get("/status", response_model=Status)
     async def status() -> Response:
         """Say whether a flow runs that was started here, or how the last one ended."""
-        return Json(_status(process))
+        return Json(_status(process.run))
 
     @routes.post(
         "/start",
@@ -35,21 +35,27 @@ def flow(process: FlowProcess) -> APIRouter:
             await process.start(wanted.flow, wanted.source)
         except UserError as error:
             raise HTTPException(409, str(error)) from error
-        return Json(_status(process))
+        return Json(_status(process.run))
 
     @routes.post("/stop", response_model=Status)
     async def stop() -> Response:
         """Stop the flow gracefully and wait until it has ended; without one there is nothing to do."""
         await process.stop()
-        return Json(_status(process))
+        return Json(_status(process.run))
 
     return routes
 
 
-def _status(process: FlowProcess) -> dict[str, Any]:
-    document = dict(described(process.run))
-    for name in ("started_at", "ended_at"):
-        moment = document.get(name)
-        if isinstance(moment, int):
-            document[name] = rfc3339(moment)
-    return document
+def _status(run: Run | None) -> dict[str, Any]:
+    if run is None:
+        return {"running": False}
+    return {
+        "running": run.ended_at is None,
+        "flow": run.flow,
+        "source": run.source,
+        "process": run.process.pid,
+        "started_at": rfc3339(run.started_at),
+        "ended_at": None if run.ended_at is None else rfc3339(run.ended_at),
+        "exit_status": run.exit_status,
+        "error": run.error,
+    }

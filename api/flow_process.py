@@ -9,7 +9,6 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -25,10 +24,6 @@ Source = Literal["configured", "simulation"]
 #: How long a flow has to finish its batch and save its state before it is killed.
 GRACE_SECONDS = 30.0
 _LONGEST_LINE = 1 << 20
-
-
-class FlowRunning(UserError):
-    """A flow runs already."""
 
 
 @dataclass(slots=True)
@@ -72,14 +67,13 @@ class FlowProcess:
 
         Raises
         ------
-        FlowRunning
-            If one runs already.
         UserError
-            If the settings are wrong; what only the flow itself finds is in its run's ``error``.
+            If one runs already, or the settings are wrong; what only the flow itself finds is in its run's
+            ``error``.
         """
         async with self._one_at_a_time:
             if self.running:
-                raise FlowRunning("a flow runs already; stop it first")
+                raise UserError("a flow runs already; stop it first")
             settings = await asyncio.to_thread(load)
             with contextlib.ExitStack() as on_failure:
                 environment = _environment(source)
@@ -154,19 +148,3 @@ async def _pass_on(run: Run, stream: asyncio.StreamReader) -> None:
         with contextlib.suppress(OSError):
             sys.stderr.write(line)
             sys.stderr.flush()
-
-
-def described(run: Run | None) -> Mapping[str, object]:
-    """Return what ``GET /status`` tells of a run, times as ns."""
-    if run is None:
-        return {"running": False}
-    return {
-        "running": run.ended_at is None,
-        "flow": run.flow,
-        "source": run.source,
-        "process": run.process.pid,
-        "started_at": run.started_at,
-        "ended_at": run.ended_at,
-        "exit_status": run.exit_status,
-        "error": run.error,
-    }
