@@ -12,7 +12,7 @@ SPEED ?= 60
 STREAMLIT := $(BIN)/streamlit run dashboard/app.py --server.address 127.0.0.1 \
 	--server.showEmailPrompt false --browser.gatherUsageStats false --client.toolbarMode minimal
 
-.PHONY: help demo test lint bench quality dashboard live clean
+.PHONY: help demo test lint bench quality dashboard api live clean
 
 help: ## what the targets do
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -34,10 +34,15 @@ $(VENV)/.dashboard: pyproject.toml constraints.txt | $(VENV)/.made
 	@$(PIP) -e '.[dashboard]'
 	@touch $@ $(VENV)/.run
 
+$(VENV)/.api: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo "Installing what the API needs ..."
+	@$(PIP) -e '.[api]'
+	@touch $@ $(VENV)/.run
+
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
 	@echo "Installing what the tests need ..."
 	@$(PIP) -e '.[dev]'
-	@touch $@ $(VENV)/.dashboard $(VENV)/.run
+	@touch $@ $(VENV)/.dashboard $(VENV)/.api $(VENV)/.run
 
 demo: $(VENV)/.run ## a simulated session (or DATA="a.dbn.zst b.dbn.zst"), judged and explained
 	@$(BIN)/tapewatch demo $(DATA)
@@ -57,6 +62,10 @@ quality: $(VENV)/.dev ## alarm budget and recall on simulated sessions, into doc
 dashboard: $(VENV)/.dashboard ## the demo's results in the browser, or those of `sinks.sqlite.path`
 	@if [ -z "$$TAPEWATCH_SINKS__SQLITE__PATH" ] && [ -f demo/tapewatch.db ]; then \
 		export TAPEWATCH_SINKS__SQLITE__PATH=demo/tapewatch.db; fi; exec $(STREAMLIT)
+
+api: $(VENV)/.api ## the demo's results over HTTP, or those of `sinks.sqlite.path`
+	@if [ -z "$$TAPEWATCH_SINKS__SQLITE__PATH" ] && [ -f demo/tapewatch.db ]; then \
+		export TAPEWATCH_SINKS__SQLITE__PATH=demo/tapewatch.db; fi; exec $(BIN)/python -m api
 
 live: $(VENV)/.dashboard ## a simulated market at SPEED=60 times real time, judged, with the dashboard
 	@mkdir -p demo && rm -f demo/live.db*

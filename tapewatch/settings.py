@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -27,7 +27,7 @@ from pydantic_settings import (
 
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND
-from tapewatch.settings_errors import check_variables, location
+from tapewatch.settings_errors import check_variables, location, refuse_secrets
 from tapewatch.settings_errors import explain as explain
 
 PREFIX = "TAPEWATCH_"
@@ -86,6 +86,15 @@ def _is_duration(text: str) -> str:
     return text
 
 
+def _visible(token: SecretStr | None) -> SecretStr | None:
+    if token is None or not token.get_secret_value():
+        return None
+    if re.fullmatch(r"[!-~]+", token.get_secret_value()) is None:
+        msg = "must be visible ASCII characters"
+        raise ValueError(msg)
+    return token
+
+
 def _each_once(values: list[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
@@ -141,6 +150,16 @@ class SinkSettings(_Section):
     sqlite: SqliteSettings = SqliteSettings()
 
 
+class ApiSettings(_Section):
+    """What ``python -m api`` listens on, and the token it asks for."""
+
+    host: str = Field("127.0.0.1", min_length=1)
+    port: int = Field(8000, ge=0, le=65_535)
+    token: Annotated[SecretStr | None, AfterValidator(_visible)] = Field(
+        None, description="visible ASCII characters without spaces"
+    )
+
+
 def _detector_sections(value: Any) -> Any:  # noqa: ANN401 - whatever a person wrote
     value = from_json(value)
     if not isinstance(value, dict):
@@ -157,6 +176,15 @@ class _OurPartOfDotEnv(DotEnvSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         return EnvSettingsSource.__call__(self)
+
+
+class _FileWithoutSecrets(TomlConfigSettingsSource):
+    """The settings file, which people show to each other and keep in repositories."""
+
+    def __call__(self) -> dict[str, Any]:
+        found = super().__call__()
+        refuse_secrets(Settings, found, PREFIX, str(settings_file()))
+        return found
 
 
 class Settings(BaseSettings):
@@ -178,6 +206,7 @@ class Settings(BaseSettings):
     windows: WindowSettings = WindowSettings()
     alerts: AlertSettings = AlertSettings()
     sinks: SinkSettings = SinkSettings()
+    api: ApiSettings = ApiSettings()
     detectors: Annotated[dict[str, dict[str, Any]], BeforeValidator(_detector_sections)] = {}
     shards: int = Field(4, ge=1, le=4096)
 
@@ -195,7 +224,7 @@ class Settings(BaseSettings):
             init_settings,
             env_settings,
             _OurPartOfDotEnv(settings_cls),
-            TomlConfigSettingsSource(settings_cls, settings_file()),
+            _FileWithoutSecrets(settings_cls, settings_file()),
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import orjson
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from tapewatch.errors import UserError
@@ -161,6 +161,41 @@ def check_variables(model: type[BaseModel], prefix: str, variables: Mapping[str,
         if variable.upper().startswith(prefix):
             names = variable[len(prefix) :].lower().split("__")
             _check_variable(model, names, variable, variables[variable] or "")
+
+
+def refuse_secrets(model: type[BaseModel], table: Mapping[str, Any], prefix: str, place: str) -> None:
+    """Refuse a settings file that holds a secret; those come from the environment only.
+
+    Parameters
+    ----------
+    model
+        The settings; its fields of type `SecretStr` are the secrets.
+    table
+        What the file holds.
+    prefix
+        What names of environment variables begin with.
+    place
+        The file, for the message.
+
+    Raises
+    ------
+    UserError
+        One line that names the key and the variable to use instead.
+    """
+    _refuse_secrets(model, table, prefix, place, ())
+
+
+def _refuse_secrets(
+    model: type[BaseModel], table: Mapping[str, Any], prefix: str, place: str, names: tuple[str, ...]
+) -> None:
+    for name, field in model.model_fields.items():
+        within = table.get(name)
+        if within is not None and SecretStr in (field.annotation, *get_args(field.annotation)):
+            key, variable = ".".join((*names, name)), prefix + "__".join((*names, name)).upper()
+            raise UserError(f"`{key}` is a secret and must not be in {place}; set {variable} instead")
+        section = _model_of(field)
+        if section is not None and isinstance(within, Mapping):
+            _refuse_secrets(section, within, prefix, place, (*names, name))
 
 
 def _check_variable(model: type[BaseModel], names: list[str], variable: str, value: str) -> None:

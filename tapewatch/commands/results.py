@@ -66,26 +66,17 @@ def register(app: typer.Typer) -> None:
         from tapewatch.documents import rfc3339
 
         with Store(_database()) as store:
+            if json:
+                import orjson
+
+                from connectors.store_stats import stats as figures
+
+                print(orjson.dumps(figures(store, time.time_ns())).decode())
+                return
             counts, totals = store.counts(), store.totals()
             detectors, rates = store.by_detector(), store.rates()
         last = rates["ts_last"]
         lag = None if last is None else (time.time_ns() - last) / 1e9
-        if json:
-            import orjson
-
-            for document in (rates, *detectors):
-                for name in ("ts_first", "ts_last"):
-                    if document.get(name) is not None:
-                        document[name] = rfc3339(document[name])
-            found = {
-                "counts": counts,
-                "counters": totals,
-                "detectors": detectors,
-                "rates": rates,
-                "lag_seconds": lag,
-            }
-            print(orjson.dumps(found).decode())
-            return
         print("Results   " + _numbers(counts))
         print("Counted   " + (_numbers(totals) or "nothing yet"))
         for row in detectors:

@@ -73,8 +73,12 @@ OTHERS: dict[str, Any] = {
     "sinks.kinds": ["stdout"],
     "sinks.scores": True,
     "sinks.sqlite.path": "other.db",
+    "api.host": "127.0.0.2",
+    "api.port": 9000,
     "shards": 7,
 }
+#: Keys that only the environment may hold.
+SECRETS = ("api.token",)
 
 
 def test_without_anything_all_is_default() -> None:
@@ -84,7 +88,7 @@ def test_without_anything_all_is_default() -> None:
 
 
 def test_every_key_is_tried_here() -> None:
-    assert OTHERS.keys() == keys(Settings).keys()
+    assert OTHERS.keys() | set(SECRETS) == keys(Settings).keys()
 
 
 @pytest.mark.parametrize("key", OTHERS)
@@ -201,6 +205,10 @@ WRONG = {
     ("SINKS__SCORES", "maybe"): "`sinks.scores` must be true or false, was 'maybe'",
     ("SINKS__SQLITE", "[]"): "`sinks.sqlite` must be a table",
     ("SINKS__SQLITE__PATH", ""): "`sinks.sqlite.path` must be a text of 1 or more characters, was ''",
+    ("API__HOST", ""): "`api.host` must be a text of 1 or more characters, was ''",
+    ("API__PORT", "65536"): "`api.port` must be a whole number from 0 up to 65535, was '65536'",
+    ("API__TOKEN", "two words"): "`api.token` must be visible ASCII characters without spaces, was something",
+    ("API__TOKEN", "schlüssel"): "`api.token` must be visible ASCII characters without spaces, was something",
     ("SHARDS", "0"): "`shards` must be a whole number from 1 up to 4096, was '0'",
     ("SHARDS", "many"): "`shards` must be a whole number from 1 up to 4096, was 'many'",
     ("SHARDS__X", "1"): "unknown key `shards.x`",
@@ -239,6 +247,8 @@ WRONG_FILES = {
     "[source]\npath = 'x'": "unknown key `source.path`; `source` has kind, name, speed, paths,",
     "[windows]\nlateness = 5": "`windows.lateness` must be a duration such as 500ms",
     "[detectors]\nhigh_volume = 3": "`detectors.high_volume` must be a table, was 3",
+    "[api]\ntoken = 'x'": "`api.token` is a secret and must not be in tapewatch.toml; set TAPEWATCH_API__TOKEN",
+    "api.token = 7": "`api.token` is a secret and must not be in tapewatch.toml",
     "[kafka]\ntopic = 'x'": "unknown key `kafka`; there are source, windows,",
 }
 
@@ -277,10 +287,34 @@ def test_variables_of_the_tests_are_no_settings(monkeypatch: pytest.MonkeyPatch)
         ("DETECTORS__SECRET", "hunter2"),
         ("SINKS__BARS", '["api_key=hunter2"]'),
         ("SOURCE__SPEED", "https://me:hunter2@host"),
+        ("API__TOKEN", "hunter2 hunter2"),
+        ("API", '{"token": "hunter2\\n"}'),
+        ("API", '{"token": ["hunter2"]}'),
     ],
 )
 def test_secrets_are_never_printed(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"TAPEWATCH_{variable}", value)
+    assert "hunter2" not in message()
+
+
+def test_a_token_comes_from_the_environment_and_stays_hidden(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load().api.token is None
+    (place / ".env").write_text("TAPEWATCH_API__TOKEN=hunter1\n")
+    for variable, value, wanted in (
+        ("TAPEWATCH_API__PORT", "1", "hunter1"),
+        ("TAPEWATCH_API__TOKEN", "hunter2", "hunter2"),
+        ("TAPEWATCH_API__TOKEN", "", None),
+    ):
+        monkeypatch.setenv(variable, value)
+        settings = load()
+        assert (settings.api.token and settings.api.token.get_secret_value()) == wanted
+        assert "hunter" not in repr(settings) + str(settings.model_dump()) + settings.model_dump_json()
+
+
+def test_a_secret_in_the_file_is_refused_without_telling_it(place: Path) -> None:
+    (place / "tapewatch.toml").write_text("[api]\ntoken = 'hunter2'\n")
     assert "hunter2" not in message()
 
 
@@ -310,7 +344,8 @@ def test_the_documentation_lists_every_key_with_its_default() -> None:
     assert sorted(rows) == sorted(wanted)
     for key, default in wanted.items():
         text = default if isinstance(default, str) else orjson.dumps(default).decode().removesuffix(".0")
-        assert rows[key] == (f"`{text}`" if text else "empty"), key
+        wanted_text = "none" if default is None else f"`{text}`" if text else "empty"
+        assert rows[key] == wanted_text, key
 
 
 def test_settings_need_nothing_of_what_runs_a_flow() -> None:

@@ -1,0 +1,86 @@
+"""The application: its routes behind the door, and what is described at ``/docs``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import APIRouter, Depends, FastAPI, HTTPException
+from fastapi.security import HTTPBearer
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from api.documents import Health
+from api.flow import flow
+from api.flow_process import FlowProcess
+from api.guard import Guard
+from api.live import live
+from api.metrics import metrics
+from api.problems import PROBLEMS, Json, handle
+from api.request_log import RequestLog
+from api.results import results
+from api.reviews import reviews
+from connectors.store import Store
+from tapewatch.errors import UserError
+from tapewatch.settings import Settings
+
+_ABOUT = (
+    "Anomalies on market tapes, with their reasons. Times are RFC 3339 with nanoseconds, prices decimals. "
+    "`WS /ws` streams bars and anomalies as they come into the store, each a JSON text whose `document` is "
+    "`bar`, `anomaly` or `deleted`."
+)
+
+
+def application(settings: Settings) -> ASGIApp:
+    """Return the whole application as the settings describe it.
+
+    Its flow, if one runs, is stopped when the application ends.
+    """
+    return RequestLog(Guard(described(settings), settings.api.token))
+
+
+def described(settings: Settings) -> FastAPI:
+    """Return the routes with their OpenAPI description, without the door in front of them."""
+    path = Path(settings.sinks.sqlite.path)
+    process = FlowProcess()
+
+    @contextlib.asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await process.stop()
+
+    app = FastAPI(
+        title="tapewatch",
+        version=version("tapewatch"),
+        description=_ABOUT,
+        lifespan=life,
+        redoc_url=None,
+        responses=PROBLEMS,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    handle(app)
+    # Says in the description that a token is asked for; whether it is right the door has seen to.
+    token = [Depends(HTTPBearer(auto_error=False))] if settings.api.token else []
+    app.include_router(_service(path))
+    for routes in (metrics(path, process), results(path), reviews(path), flow(process)):
+        app.include_router(routes, dependencies=token)
+    app.include_router(live(path))
+    return app
+
+
+def _service(path: Path) -> APIRouter:
+    routes = APIRouter(tags=["service"])
+
+    @routes.get("/health", response_model=Health)
+    def health() -> Response:
+        """Say that the server answers and can read the results."""
+        try:
+            Store(path).close()
+        except UserError as error:
+            # It is answered without a token, and so says no more.
+            raise HTTPException(503, "the results cannot be read") from error
+        return Json({"status": "ok", "version": version("tapewatch")})
+
+    return routes

@@ -1,0 +1,75 @@
+"""``WS /ws``: bars and anomalies as they come into the store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+
+import orjson
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+
+from connectors.sqlite_watch import SqliteWatch
+
+#: Streams at one time; each looks at the store for itself, so that a slow client keeps up nobody else.
+MOST_STREAMS = 16
+_SECONDS_BETWEEN_LOOKS = 0.25
+#: A look is followed by a pause this many times as long, so that a stream takes a fifth of a core at most.
+_PAUSE_PER_LOOK = 4.0
+_TRY_AGAIN_LATER = 1013
+
+
+def live(path: Path) -> APIRouter:
+    """Return the route that streams what comes into this database."""
+    routes = APIRouter()
+    streams: set[WebSocket] = set()
+
+    @routes.websocket("/ws")
+    async def stream(socket: WebSocket) -> None:
+        """Send each new or changed bar and anomaly as a JSON text with its kind as `document`."""
+        if len(streams) >= MOST_STREAMS:
+            await socket.accept()
+            await socket.close(_TRY_AGAIN_LATER, f"there are {MOST_STREAMS} streams already")
+            return
+        streams.add(socket)
+        try:
+            watch = await asyncio.to_thread(SqliteWatch, path)
+            try:
+                await socket.accept()
+                await _until_it_closes(socket, watch)
+            finally:
+                await asyncio.to_thread(watch.close)
+        finally:
+            streams.discard(socket)
+
+    return routes
+
+
+async def _until_it_closes(socket: WebSocket, watch: SqliteWatch) -> None:
+    tasks = [asyncio.create_task(_send(socket, watch)), asyncio.create_task(_receive(socket))]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect):
+                await task
+
+
+async def _receive(socket: WebSocket) -> None:
+    # Nothing is expected of the client but that it goes.
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass
+
+
+async def _send(socket: WebSocket, watch: SqliteWatch) -> None:
+    while True:
+        begun = time.monotonic()
+        changes = await asyncio.to_thread(watch.changes)
+        took = time.monotonic() - begun
+        for document in changes:
+            await socket.send_text(orjson.dumps(document).decode())
+        if not watch.more:
+            await asyncio.sleep(max(_SECONDS_BETWEEN_LOOKS, _PAUSE_PER_LOOK * took))

@@ -1,0 +1,66 @@
+"""``GET /api/anomalies`` and ``GET /api/stats``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from api.cursors import decoded, encoded
+from api.documents import Anomalies, Stats
+from api.problems import Json
+from api.times import Time
+from connectors.sqlite_pages import AnomalyFilter, Place, anomaly_page
+from connectors.store import Store
+from connectors.store_stats import stats
+from tapewatch.documents import ANOMALY_FIELDS, to_json
+
+
+class Asked(BaseModel):
+    """The parameters of ``GET /api/anomalies``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start: Time | None = Field(None, description="Events from this time on; without a zone it is UTC.")
+    end: Time | None = Field(None, description="Events before this time.")
+    key: str | None = Field(None, max_length=200, description="One symbol.")
+    detector: str | None = Field(None, max_length=200)
+    min_severity: float | None = Field(None, ge=0, le=100, allow_inf_nan=False)
+    order: Literal["newest", "oldest", "worst"] = "newest"
+    limit: int = Field(100, ge=1, le=1000, description="Most anomalies of a page.")
+    cursor: str | None = Field(None, max_length=500, description="The `next` of the page before.")
+
+
+def results(path: Path) -> APIRouter:
+    """Return the routes that tell of the results in this database, which is opened anew for each request."""
+    routes = APIRouter(tags=["results"])
+
+    @routes.get("/api/anomalies", response_model=Anomalies)
+    def anomalies(asked: Annotated[Asked, Query()]) -> Response:
+        """Return anomalies, page by page."""
+        after = None if asked.cursor is None else _place(asked.cursor, asked.order)
+        wanted = AnomalyFilter(asked.key, asked.detector, asked.min_severity, asked.start, asked.end)
+        found = anomaly_page(path, wanted, asked.order, after, asked.limit + 1)
+        page, last = found[: asked.limit], None
+        if len(found) > len(page):
+            place = Place.of(page[-1])
+            last = encoded(asked.order, place.ts_event, place.id, place.severity)
+        documents = [to_json(ANOMALY_FIELDS, tuple(anomaly.values())) for anomaly in page]
+        return Json({"anomalies": documents, "next": last})
+
+    @routes.get("/api/stats", response_model=Stats)
+    def statistics() -> Response:
+        """Return counts, rates and lag, as `tapewatch stats --json` does."""
+        with Store(path) as store:
+            return Json(stats(store, time.time_ns()))
+
+    return routes
+
+
+def _place(cursor: str, order: str) -> Place:
+    ts_event, name, severity = decoded(cursor, order, int, str, (float, int, type(None)))
+    return Place(ts_event, name, severity)

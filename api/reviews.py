@@ -1,0 +1,71 @@
+"""``GET`` and ``POST /api/reviews``: what people say of anomalies."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from api.cursors import decoded, encoded
+from api.documents import AnomalyId, NewReview, Reviews
+from api.documents import Review as ReviewDocument
+from api.problems import Json, Problem
+from connectors.sqlite_reviews import Review, add_review, review_page
+from tapewatch.documents import rfc3339
+
+
+class Asked(BaseModel):
+    """The parameters of ``GET /api/reviews``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    anomaly_id: AnomalyId | None = Field(None, description="Only reviews of this anomaly.")
+    limit: int = Field(100, ge=1, le=1000, description="Most reviews of a page.")
+    cursor: str | None = Field(None, max_length=500, description="The `next` of the page before.")
+
+
+def reviews(path: Path) -> APIRouter:
+    """Return the routes that read and write reviews in this database."""
+    routes = APIRouter(tags=["reviews"])
+
+    @routes.get("/api/reviews", response_model=Reviews)
+    def listed(asked: Annotated[Asked, Query()]) -> Response:
+        """Return reviews of anomalies, newest first, page by page."""
+        after = None
+        if asked.cursor is not None:
+            at_time, at_row = decoded(asked.cursor, "reviews", int, int)
+            after = (at_time, at_row)
+        found = review_page(path, anomaly_id=asked.anomaly_id, after=after, limit=asked.limit + 1)
+        page = found[: asked.limit]
+        last = encoded("reviews", *page[-1].place) if len(found) > len(page) else None
+        return Json({"reviews": [_document(row.review) for row in page], "next": last})
+
+    @routes.post(
+        "/api/reviews",
+        response_model=ReviewDocument,
+        status_code=201,
+        responses={404: {"model": Problem, "description": "There is no anomaly of that id."}},
+    )
+    def add(new: NewReview) -> Response:
+        """Keep what a person says of an anomaly. The same review sent again changes nothing."""
+        now = time.time_ns() if new.reviewed_at is None else new.reviewed_at
+        review = Review(new.anomaly_id, new.label, new.reviewer, new.notes, now)
+        if not add_review(path, review):
+            raise HTTPException(404, f"`anomaly_id` must be that of a stored anomaly, was {new.anomaly_id}")
+        return Json(_document(review), status_code=201)
+
+    return routes
+
+
+def _document(review: Review) -> dict[str, Any]:
+    return {
+        "anomaly_id": review.anomaly_id,
+        "label": review.label,
+        "reviewer": review.reviewer,
+        "notes": review.notes,
+        "reviewed_at": rfc3339(review.reviewed_at),
+    }

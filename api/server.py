@@ -1,0 +1,107 @@
+"""Listening: on which address, and from the first request to the clean end."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import signal
+import socket
+from pathlib import Path
+
+import uvicorn
+
+from api.app import application
+from connectors.sqlite_schema import open_for_writing
+from tapewatch.errors import UserError
+from tapewatch.log import log
+from tapewatch.settings import ApiSettings, Settings
+
+#: Requests and streams at one time; more are answered with 503 at once.
+_MOST_AT_ONCE = 200
+#: Seconds that open requests have to finish once the server is to end.
+_GRACE_SECONDS = 5
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then end open requests, streams and the flow, and return.
+
+    Raises
+    ------
+    UserError
+        If the address cannot be listened on, would be open to others without a token, or the results
+        database cannot be used.
+    """
+    listener = listen(settings.api)
+    with listener:
+        path = Path(settings.sinks.sqlite.path)
+        # Reviews are written there, and a wrong place is better known now than with the first of them.
+        open_for_writing(path).close()
+        _use_our_log()
+        server = uvicorn.Server(
+            uvicorn.Config(
+                application(settings),
+                http="h11",
+                ws="websockets-sansio",
+                loop="asyncio",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                limit_concurrency=_MOST_AT_ONCE,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+                ws_max_size=4096,
+            )
+        )
+
+        def end(number: int, frame: object) -> None:
+            server.should_exit = True
+
+        # uvicorn puts its own handlers over these and, when it has ended, raises the signal once more.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, end)
+        host, port = listener.getsockname()[:2]
+        log.info("API on http://%s:%d, described at /docs", f"[{host}]" if ":" in host else host, port)
+        server.run(sockets=[listener])
+    log.info("API ended")
+
+
+def listen(settings: ApiSettings) -> socket.socket:
+    """Return a socket that listens on ``api.host`` and ``api.port``.
+
+    Raises
+    ------
+    UserError
+        If the address is unknown or taken, or others could reach it while no token is set.
+    """
+    try:
+        found = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError) as error:
+        raise UserError(
+            f"`api.host` must be an address of this machine, was {settings.host!r}: {error}"
+        ) from error
+    family, _, _, _, address = found[0]
+    if settings.token is None and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
+        raise UserError(
+            f"`api.host` is {settings.host}, which other machines can reach: set a token in "
+            "TAPEWATCH_API__TOKEN, or listen on 127.0.0.1"
+        )
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise UserError(
+            f"cannot listen on `api.host` {settings.host}, `api.port` {settings.port}: {error.strerror}"
+        ) from error
+    return listener
+
+
+def _use_our_log() -> None:
+    theirs = logging.getLogger("uvicorn")
+    theirs.handlers = log.handlers
+    theirs.setLevel(logging.WARNING)
+    theirs.propagate = False

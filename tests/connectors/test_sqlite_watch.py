@@ -1,0 +1,193 @@
+"""Following a store: whoever applies what is told has what is in the store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connectors import sqlite_watch
+from connectors.sqlite import SqliteWriter
+from connectors.sqlite_pages import AnomalyFilter, anomaly_page
+from connectors.sqlite_upkeep import wipe
+from connectors.sqlite_watch import SqliteWatch
+from connectors.store import Store
+from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, to_json
+
+make: Any = import_module("tests.connectors.made_results")
+
+Copy = dict[tuple[Any, ...], dict[str, Any]]
+
+
+def contents(path: Path) -> Copy:
+    """Return all bars and anomalies as documents by what names them."""
+    documents: list[dict[str, Any]] = []
+    with Store(path) as store:
+        for key, width in {(row["key"], row["width"]) for row in store.series()}:
+            documents += [
+                {"document": "bar", **to_json(BAR_FIELDS, tuple(row.values()))}
+                for row in store.bars(key, width, limit=10_000)
+            ]
+    documents += [
+        {"document": "anomaly", **to_json(ANOMALY_FIELDS, tuple(row.values()))}
+        for row in anomaly_page(path, AnomalyFilter(), limit=10_000)
+    ]
+    return {name(document): document for document in documents}
+
+
+def name(document: dict[str, Any]) -> tuple[Any, ...]:
+    if document["document"] == "bar":
+        series = ("key", "width", "dataset", "instrument_id", "ts_start")
+        return tuple(document[field] for field in series)
+    return ("anomaly", document["id"])
+
+
+def apply(copy: Copy, told: list[dict[str, Any]]) -> None:
+    for document in told:
+        if document["document"] == "deleted":
+            del copy[name(document)]
+        else:
+            assert copy.get(name(document)) != document, "told again without a change"
+            copy[name(document)] = document
+
+
+def caught_up(watch: SqliteWatch, copy: Copy) -> None:
+    apply(copy, watch.changes())
+    while watch.more:
+        apply(copy, watch.changes())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results.db"
+
+
+def write(path: Path, **parts: Any) -> None:
+    with SqliteWriter(path) as writer:
+        writer.write([make.results(**parts)])
+
+
+def test_what_was_there_is_not_told_and_what_comes_is(path: Path) -> None:
+    write(path, anomalies=[make.anomaly(1)], bars=[make.bars(1, 2)])
+    with SqliteWatch(path) as watch:
+        assert watch.changes() == watch.changes() == []
+        write(path, anomalies=[make.anomaly(2)], bars=[make.bars(3, first=2), make.bars(5, key="QQQ")])
+        told = watch.changes()
+        assert [document["document"] for document in told] == ["bar", "bar", "anomaly"]
+        assert told[-1]["ts_event"] == "2024-06-03T00:03:00.000000000Z"
+        assert told[-1]["contributions"] == {"volume": 0.75, "trades": 0.25}
+        assert watch.changes() == []
+        write(path, anomalies=[make.anomaly(2)], bars=[make.bars(3, first=2)])
+        assert watch.changes() == [], "writing twice is writing once"
+
+
+EVENTS = st.one_of(
+    st.tuples(st.just("bars"), st.sampled_from(["SPY", "QQQ"]), st.integers(1, 3), st.booleans()),
+    st.tuples(st.just("anomaly"), st.integers(0, 6), st.integers(1, 3), st.just(0)),
+    st.tuples(st.just("delete"), st.integers(0, 6), st.just(0), st.just(0)),
+    st.tuples(st.just("look"), st.just(0), st.just(0), st.just(0)),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(EVENTS, max_size=30), st.integers(8, 11))
+def test_whoever_applies_what_is_told_has_the_store(
+    tmp_path_factory: pytest.TempPathFactory, events: list[tuple[Any, ...]], most: int
+) -> None:
+    path = tmp_path_factory.mktemp("watch") / "results.db"
+    minutes = {"SPY": 1, "QQQ": 0}
+    write(path, anomalies=[make.anomaly(number) for number in range(3)], bars=[make.bars(1)])
+    copy = contents(path)
+    with SqliteWatch(path, most) as watch:
+        for kind, which, number, final in events:
+            if kind == "bars":
+                # An instrument's open windows are shown, then completed; then the next ones come.
+                bars = make.bars(*range(number, 2 * number), key=which, first=minutes[which], final=final)
+                write(path, bars=[bars])
+                minutes[which] += number if final else 0
+            elif kind == "anomaly":
+                write(path, anomalies=[make.anomaly(which, revision=number)])
+            elif kind == "delete":
+                write(path, deleted=[f"{which:032x}"])
+            else:
+                caught_up(watch, copy)
+        caught_up(watch, copy)
+        assert copy == contents(path)
+
+
+def test_the_newest_thousand_are_watched(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_watch, "WATCHED_ANOMALIES", 5)
+    monkeypatch.setattr(
+        sqlite_watch, "_NEWEST_ANOMALIES", sqlite_watch._NEWEST_ANOMALIES.replace("1000", "5")
+    )
+    made = [make.anomaly(number) for number in range(20)]
+    write(path, anomalies=made)
+    copy = contents(path)
+    with SqliteWatch(path, 3) as watch:
+        write(path, deleted=[made[19].id, made[18].id])
+        caught_up(watch, copy)
+        assert copy == contents(path), "taking back the newest tells nothing of older ones"
+        write(path, anomalies=[make.anomaly(number) for number in range(30, 45)])
+        caught_up(watch, copy)
+        assert copy == contents(path)
+        write(path, anomalies=[replace(made[0], revision=2), make.anomaly(44, revision=2)])
+        assert [document["id"] for document in watch.changes()] == [f"{44:032x}"]
+
+
+def test_a_long_tape_is_told_piece_by_piece(path: Path) -> None:
+    write(path, bars=[make.bars(1)])
+    copy = contents(path)
+    with SqliteWatch(path, 2) as watch:
+        tapes = [make.bars(*range(1, 9), first=1), make.bars(*range(1, 6), key="QQQ")]
+        write(path, bars=tapes, anomalies=[make.anomaly(number) for number in range(5)])
+        looks = [watch.changes()]
+        while watch.more:
+            looks.append(watch.changes())
+        for told in looks:
+            apply(copy, told)
+    assert copy == contents(path)
+    assert max(sum(document["document"] == "bar" for document in told) for told in looks) <= 3
+
+
+def test_results_that_are_wiped_and_written_anew_are_told(path: Path) -> None:
+    write(path, anomalies=[make.anomaly(1), make.anomaly(2)], bars=[make.bars(1, 2, 3)])
+    copy = contents(path)
+    with SqliteWatch(path) as watch:
+        wipe(path)
+        caught_up(watch, copy)
+        assert [row["document"] for row in copy.values()] == ["bar"] * 3, "bars are never told as deleted"
+        write(path, anomalies=[make.anomaly(1)], bars=[make.bars(7, 8)])
+        told = watch.changes()
+        assert [document["document"] for document in told] == ["bar", "bar", "anomaly"]
+        wipe(path)
+        write(path, bars=[make.bars(4)])
+        assert [document["volume"] for document in watch.changes() if document["document"] == "bar"] == [4]
+
+
+def test_it_waits_for_a_store_and_follows_the_one_that_takes_its_place(path: Path, tmp_path: Path) -> None:
+    with SqliteWatch(path) as watch:
+        assert watch.changes() == []
+        path.write_text("no database yet, but a text")
+        assert watch.changes() == []
+        path.unlink()
+        write(path)
+        SqliteWriter(path).close()
+        assert watch.changes() == []
+        write(path, anomalies=[make.anomaly(1)])
+        assert len(watch.changes()) == 1
+
+        other = tmp_path / "other.db"
+        write(other, anomalies=[make.anomaly(5)])
+        path.unlink()
+        for suffix in ("-wal", "-shm"):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+        other.rename(path)
+        assert watch.changes() == []
+        write(path, anomalies=[make.anomaly(6)])
+        assert [document["id"] for document in watch.changes()] == [make.anomaly(6).id]
+        assert not watch.more
