@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from operators.detector import Detector, Explanation, Logic, Scores, Segments, amount, grown
-from operators.recent import BlockSums, Joined, delayed
+from operators.recent import BlockSums, Joined, at_places, latest
 from operators.scale import Scale
 from tapewatch.records import MINUTE, PRICE_SCALE, SECOND, TRADE, Array, Int64s
 
@@ -44,9 +44,9 @@ class BadTicks(Detector):
         shape=0.2,
         spread=0.3,
         prior_peaks=25,
-        warm_up=400,
-        usual_threshold=12.0,
-        prior_observations=2000,
+        warm_up=60,
+        usual_threshold=10.0,
+        prior_observations=300,
     )
     share: ClassVar[float] = 0.3
     unit: ClassVar[str] = "bad ticks"
@@ -90,39 +90,41 @@ class _BadTicksLogic:
     def score(self, segments: Segments, *, learn: bool = True) -> Scores:
         rows, starts, records = segments.rows, segments.starts, segments.items
         self._grow(int(rows.max(initial=-1)) + 1)
-        waiting = Joined(starts, _SIDE)
-        times = waiting.join(self._times[rows], segments.times)
-        due, after_them = delayed(records, self._waiting[rows], starts)
-        due_times = np.ascontiguousarray(waiting.pick(times, _SIDE))
-        judged = Segments(rows, starts, due, due_times, segments.names)
         joined = Joined(starts, 2 * _SIDE)
         prices = joined.join(self._prices[rows], np.ascontiguousarray(records["price"]))
+        # The print judged is the fifth before each new one.
         price, before, after = (joined.pick(part, 2 * _SIDE) for part in _beside(prices))
         outside = np.maximum(price - np.maximum(before, after), np.minimum(before, after) - price)
-        outside[(outside < 0) | (waiting.pick(times, _SIDE - 1) - due_times > _AT_ONCE)] = 0
         distance = np.minimum(np.abs(price - before), _LARGEST_DISTANCE)
         early = joined.early(self._seen[rows], 2 * _SIDE)
-        if early is not None:
-            distance[early] = 0
-        sums, known, length = self._distances.before(rows, starts, distance, learn=learn)
+        distance[early] = outside[early] = 0
+        sums, known, stretch = self._distances.before(rows, starts, distance, learn=learn)
         counts, _, _ = self._apart.before(rows, starts, (distance > 0).astype(np.int64), learn=learn)
-        usual = np.repeat(sums.sum(axis=1) / np.maximum(counts.sum(axis=1), 1), length)
-        score = outside / np.maximum(usual, _FINEST * np.abs(before) + 1.0)
-        if not known.all():
-            score[np.repeat(known == 0, length)] = np.nan
+        usual = sums.sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
+
+        at = np.flatnonzero(outside > 0)
+        segment = np.searchsorted(starts, at, "right") - 1
+        place = at - starts[segment] - _SIDE
+        times, next_times = (
+            at_places(segments.times, self._times[rows], starts, segment, place + i) for i in (0, 1)
+        )
+        around = np.searchsorted(stretch, at, "right") - 1
+        fit = (next_times - times <= _AT_ONCE) & (known[around] > 0)
+        at, segment, place, times, around = (a[fit] for a in (at, segment, place, times, around))
+        before, after, outside = before[at], after[at], outside[at]
+        score = outside / np.maximum(usual[around], _FINEST * np.abs(before) + 1.0)
+        due = at_places(records, self._waiting[rows], starts, segment, place)
+        judged = Segments(rows, np.searchsorted(at, starts), due, times, segments.names)
         forced = None
         if self._limits:
             limit = np.array([self._limits.get(n, self._limits.get("*", np.inf)) for n in segments.names])
-            forced = outside > limit[judged.row_of] / 100 * np.abs(before)
-            if early is not None:
-                forced &= ~early
+            forced = outside > limit[rows[segment]] / 100 * np.abs(before)
         if learn:
             self._prices[rows] = joined.last(prices)
-            self._times[rows] = waiting.last(times)
-            self._waiting[rows] = after_them
+            self._times[rows] = latest(segments.times, self._times[rows], starts)
+            self._waiting[rows] = latest(records, self._waiting[rows], starts)
             self._seen[rows] += np.diff(starts)
-        decided = np.arange(len(records))
-        return Scores(score, forced, {"before": before, "after": after}, judged, decided)
+        return Scores(score, forced, {"before": before, "after": after}, judged, at)
 
     def _grow(self, rows: int) -> None:
         self._prices, self._times = grown(self._prices, rows), grown(self._times, rows)

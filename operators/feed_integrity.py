@@ -29,9 +29,9 @@ class FeedIntegrity(Detector):
         shape=0.1,
         spread=0.3,
         prior_peaks=25,
-        warm_up=400,
+        warm_up=60,
         usual_threshold=15.0,
-        prior_observations=2000,
+        prior_observations=300,
     )
     unit: ClassVar[str] = "silences"
 

@@ -6,12 +6,17 @@ last ones of the batch before. All sums are of integers, so no cut into batches 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from operators.detector import grown
+from operators.stretches import ranges
 from tapewatch.records import Array, Int64s
+
+#: Values to an instrument from which on they are copied instrument by instrument.
+_LONG_STRETCH = 128
 
 
 class Joined:
@@ -36,26 +41,21 @@ class Joined:
     def __init__(self, starts: Int64s, tail: int) -> None:
         self._starts, self._tail, self._count = starts, tail, len(starts) - 1
         self._begin = starts[:-1] + tail * np.arange(self._count)
-        self._old = (self._begin[:, None] + np.arange(tail)).ravel()
-        #: Place of each new value.
-        self.new: Array = np.arange(starts[-1]) + (
-            tail if self._count == 1 else np.repeat(tail * np.arange(1, self._count + 1), np.diff(starts))
-        )
+        #: Copying stretch by stretch is faster where they are long.
+        self._long = int(starts[-1]) > _LONG_STRETCH * self._count
+        self._length = np.diff(starts)
 
     def join(self, old: Array, new: Array) -> Array:
         """Return new values, shape ``(n,)``, each instrument's behind its old ones, shape ``(k, tail)``."""
-        if self._count == 1:
-            return np.concatenate([old[0], new])
-        out = np.empty(self._count * self._tail + len(new), new.dtype)
-        out[self._old] = old.ravel()
-        out[self.new] = new
+        out: Array = np.empty(self._count * self._tail + len(new), new.dtype)
+        if self._long:
+            for i, (begin, at, length) in enumerate(self._places()):
+                out[at : at + self._tail] = old[i]
+                out[at + self._tail : at + self._tail + length] = new[begin : begin + length]
+        else:
+            out[(self._begin[:, None] + np.arange(self._tail)).ravel()] = old.ravel()
+            out[self._new()] = new
         return out
-
-    def last(self, joined: Array) -> Array:
-        """Return the last ``tail`` values of each instrument, shape ``(k, tail)``."""
-        ends = self._starts[1:] + self._tail * np.arange(1, self._count + 1)
-        last: Array = joined[ends[:, None] + np.arange(-self._tail, 0)]
-        return last
 
     def pick(self, joined: Array, back: int) -> Array:
         """Return for each new value the one ``back`` places before it, shape ``(n,)``.
@@ -63,55 +63,80 @@ class Joined:
         Where ``joined`` was made by a moving window, its entry ``j`` being about the places from ``j`` on,
         that is the window that begins there.
         """
-        if self._count == 1:
-            return joined[self._tail - back : self._tail - back + len(self.new)]
-        picked: Array = joined[self.new - back]
+        if self._long:
+            first = self._tail - back
+            parts = [joined[at + first : at + first + length] for _, at, length in self._places()]
+            return parts[0] if self._count == 1 else np.concatenate(parts)
+        picked: Array = joined[self._new() - back]
         return picked
+
+    def _places(self) -> Iterator[tuple[int, int, int]]:
+        """Yield of each instrument where its new values begin, where it begins when joined, and how many."""
+        return zip(self._starts.tolist(), self._begin.tolist(), self._length.tolist(), strict=False)
+
+    def _new(self) -> Int64s:
+        """Return the place of each new value."""
+        shift = self._begin + self._tail - self._starts[:-1]
+        new: Int64s = np.arange(self._starts[-1]) + np.repeat(shift, self._length)
+        return new
+
+    def last(self, joined: Array) -> Array:
+        """Return the last ``tail`` values of each instrument, shape ``(k, tail)``."""
+        ends = self._starts[1:] + self._tail * np.arange(1, self._count + 1)
+        last: Array = joined[ends[:, None] + np.arange(-self._tail, 0)]
+        return last
 
     def sums(self, joined: Int64s) -> Int64s:
         """Return the sum of the ``tail`` values before each new value, exactly, shape ``(n,)``."""
         total = np.concatenate([[0], np.cumsum(joined)])
         return self.pick(total[self._tail :] - total[: -self._tail], self._tail)
 
-    def early(self, seen: Int64s, least: int) -> Array | None:
-        """Return which new values have fewer than ``least`` before them; None if none has.
+    def early(self, seen: Int64s, least: int) -> Int64s:
+        """Return the indices of new values that have fewer than ``least`` of their instrument before them.
 
         ``seen`` is the number of values of each instrument before this batch, shape ``(k,)``.
         """
-        if not (seen < least).any():
-            return None
-        place = np.arange(self._starts[-1]) - np.repeat(self._starts[:-1], np.diff(self._starts))
-        return place < np.repeat(least - seen, np.diff(self._starts))
+        few = np.flatnonzero(seen < least)
+        if not len(few):
+            return few
+        return ranges(self._starts[few], np.minimum(least - seen[few], self._length[few]))
 
 
-def delayed(records: Array, waiting: Array, starts: Int64s) -> tuple[Array, Array]:
-    """Return the records that the new ones were waited for, and those that go on waiting.
+def at_places(new: Array, old: Array, starts: Int64s, segment: Int64s, place: Int64s) -> Array:
+    """Return values of instruments by their place, 0 being the first new one and -1 the last old one.
 
     Parameters
     ----------
-    records
-        New records, shape ``(n,)``.
-    waiting
-        The last records of each instrument before them, shape ``(k, delay)``.
-    starts
-        New records of instrument ``i`` are ``starts[i]:starts[i + 1]``.
+    new
+        Shape ``(n,)``; those of instrument ``i`` are ``starts[i]:starts[i + 1]``.
+    old
+        The last ones before, shape ``(k, tail)``.
+    segment, place
+        Which instrument, and which place; any one shape.
 
-    Returns
-    -------
-    due
-        The record ``delay`` places before each new one of its instrument, shape ``(n,)``.
-    waiting
-        The last ones now, shape ``(k, delay)``.
+    Examples
+    --------
+    >>> new, old, starts = np.array([5, 6, 7]), np.array([[1, 2], [3, 4]]), np.array([0, 1, 3])
+    >>> at_places(new, old, starts, np.array([0, 1, 1]), np.array([-1, -2, 1])).tolist()
+    [2, 3, 7]
     """
-    delay = waiting.shape[1]
-    joined = Joined(starts, delay)
+    if not len(new):
+        return old[segment, place]
     # Moving whole records as bytes is much faster than as fields.
-    as_bytes = np.dtype((np.void, records.itemsize))
-    whole = joined.join(
-        np.ascontiguousarray(waiting).view(as_bytes), np.ascontiguousarray(records).view(as_bytes)
-    )
-    due = np.ascontiguousarray(joined.pick(whole, delay)).view(records.dtype)
-    return due, joined.last(whole).view(records.dtype)
+    pieces = np.dtype((np.void, new.itemsize))
+    whole = np.ascontiguousarray(new).view(pieces)
+    values: Array = np.take(whole, np.maximum(starts[segment] + place, 0)).view(new.dtype)
+    past = place < 0
+    values[past] = old[segment[past], place[past]]
+    return values
+
+
+def latest(new: Array, old: Array, starts: Int64s) -> Array:
+    """Return the last values of each instrument, as many as ``old`` has of each, shape ``(k, tail)``."""
+    tail = old.shape[1]
+    segment = np.repeat(np.arange(len(old)), tail).reshape(old.shape)
+    place = np.diff(starts)[:, None] + np.arange(-tail, 0)
+    return at_places(new, old, starts, segment, place)
 
 
 class BlockSums:
@@ -164,8 +189,8 @@ class BlockSums:
             ``(stretches, blocks)``.
         known
             How many of them there were, shape ``(stretches,)``.
-        length
-            Values of each stretch; they add up to ``n``.
+        begin
+            First value of each stretch; the last one ends at ``n``.
         """
         size, blocks = self._size, self._past.shape[1]
         count = int(rows.max(initial=-1)) + 1
@@ -179,15 +204,15 @@ class BlockSums:
         begin[bounds[:-1]] = starts[:-1]
         sums = np.add.reduceat(values, begin)
         sums[bounds[:-1]] += self._partial[rows]
-        joined = Joined(bounds, blocks)
-        line = joined.join(self._past[rows], sums)
-        past = line[joined.new[:, None] + np.arange(-blocks, 0)]
+        line = Joined(bounds, blocks).join(self._past[rows], sums)
+        place = np.arange(bounds[-1]) + np.repeat(blocks * np.arange(1, len(rows) + 1), pieces)
+        past = line[place[:, None] + np.arange(-blocks, 0)]
         known = np.minimum(np.repeat(seen // size, pieces) + ordinal, blocks)
         if learn:
             self._seen[rows] += length
             whole = self._seen[rows] % size == 0
             self._partial[rows] = np.where(whole, 0, sums[bounds[1:] - 1])
             # A block that is not whole yet is no part of the past.
-            ends = joined.new[bounds[1:] - 1] + whole
+            ends = place[bounds[1:] - 1] + whole
             self._past[rows] = line[ends[:, None] + np.arange(-blocks, 0)]
-        return past, known, np.diff(np.concatenate([begin, starts[-1:]]))
+        return past, known, begin

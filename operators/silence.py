@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 
 from operators.detector import Explanation, Scores, Segments, grown
-from operators.recent import BlockSums, Joined, delayed
+from operators.recent import BlockSums, Joined, at_places, latest
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND, TRADE, Array, Int64s
 
 #: Gaps between records just before and just after a pause that make the near rhythm.
 _SIDE = 8
 _BLOCK, _BLOCKS = 64, 4
+#: Pauses of less than this many times the usual gap are not looked at.
+_LEAST = 2
 #: No pause counts for more than this in a rhythm, and no rhythm is faster than that.
 _LONGEST_BEAT, _FASTEST_BEAT = 10 * MINUTE, 1_000_000.0
 _SLOT = 5 * MINUTE
@@ -80,30 +82,39 @@ class SilenceLogic:
         # The record judged is the eighth before each new one; eight gaps lie on either side of its own.
         before, after = joined.pick(near, 2 * _SIDE + 1), joined.pick(near, _SIDE)
         beat = np.minimum(joined.pick(gaps, _SIDE + 1), _LONGEST_BEAT)
-        early = joined.early(self._seen[rows], _SIDE + 1)
-        if early is not None:
-            beat = np.where(early, 0, beat)
-        past, known, length = self._beats.before(rows, starts, beat, learn=learn)
-        usual = np.maximum(np.maximum(before, after) / _SIDE, np.repeat(past.max(axis=1) / _BLOCK, length))
-        np.maximum(usual, _FASTEST_BEAT, out=usual)
+        beat[joined.early(self._seen[rows], _SIDE + 1)] = 0
+        past, known, stretch = self._beats.before(rows, starts, beat, learn=learn)
         pauses = waiting.join(self._pauses[rows], self._in_session(segments, joined, gaps, learn=learn))
         pause = waiting.pick(pauses, _SIDE)
-        score = pause / usual
-        if not known.all():
-            score[np.repeat(known == 0, length)] = np.nan
-        due, still_waiting = delayed(records, self._waiting[rows], starts)
-        judged = Segments(rows, starts, due, np.ascontiguousarray(joined.pick(times, _SIDE)), segments.names)
+
+        at = np.flatnonzero(pause * (_SIDE // _LEAST) >= np.maximum(before, after))
+        around = np.searchsorted(stretch, at, "right") - 1
+        blocks, pause = past.max(axis=1)[around] / _BLOCK, pause[at]
+        before, after = before[at] / _SIDE, after[at] / _SIDE
+        usual = np.maximum(np.maximum(before, after), np.maximum(blocks, _FASTEST_BEAT))
+        fit = (known[around] > 0) & (pause >= _LEAST * usual)
+        at, pause, before, after, usual = (a[fit] for a in (at, pause, before, after, usual))
+        segment = np.searchsorted(starts, at, "right") - 1
+        place = at - starts[segment] - _SIDE
+        due = at_places(records, self._waiting[rows], starts, segment, place)
+        judged = Segments(
+            rows,
+            np.searchsorted(at, starts),
+            due,
+            at_places(reached, self._times[rows], starts, segment, place),
+            segments.names,
+        )
         forced = None
         if self._limits:
             limit = np.array([self._limits.get(n, self._limits.get("*", np.inf)) for n in segments.names])
-            forced = pause > limit[judged.row_of] * SECOND
+            forced = pause > limit[rows[segment]] * SECOND
         if learn:
             self._times[rows], self._pauses[rows] = joined.last(times), waiting.last(pauses)
-            self._waiting[rows] = still_waiting
+            self._waiting[rows] = latest(records, self._waiting[rows], starts)
             self._seen[rows] += np.diff(starts)
-        details = {"pause": pause, "before": before / _SIDE, "after": after / _SIDE, "usual": usual}
+        details = {"pause": pause, "before": before, "after": after, "usual": usual}
         since = due["ts_event"].astype(np.int64) - pause
-        return Scores(score, forced, details, judged, np.arange(len(records)), since)
+        return Scores(pause / usual, forced, details, judged, at, since)
 
     def _grow(self, rows: int) -> None:
         self._times, self._pauses = grown(self._times, rows), grown(self._pauses, rows)
@@ -115,9 +126,7 @@ class SilenceLogic:
         starts = segments.starts
         reached = segments.times if segments.reached is None else segments.reached
         pause = np.array(joined.pick(gaps, 1))
-        early = joined.early(self._seen[segments.rows], 1)
-        if early is not None:
-            pause[early] = 0
+        pause[joined.early(self._seen[segments.rows], 1)] = 0
         slot = reached // _SLOT
         entered = np.flatnonzero(slot[1:] != slot[:-1]) + 1
         entered = np.union1d(entered, starts[:-1])
