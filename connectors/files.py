@@ -12,6 +12,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.chain import Chain, find, plan
 from connectors.chain_reader import ChainReader, Piece
+from connectors.numbering import Numbering, Unchecked, unfit
 from connectors.position import Position
 from connectors.validity import valid
 from tapewatch import stopping
@@ -19,10 +20,10 @@ from tapewatch.credit import Credit
 from tapewatch.errors import UserError
 from tapewatch.log import log
 from tapewatch.progress import Bar
-from tapewatch.records import LATEST, TRADE, Tape
+from tapewatch.records import LATEST, TRADE, Array, Gap, Int64s, Tape
 from tapewatch.settings import SourceSettings
 
-_STATE_VERSION = 1
+_STATE_VERSION = 2
 #: Batches under way between a source and the slowest sink.
 _BATCHES_UNDER_WAY = 2
 _NAP = timedelta(milliseconds=1)
@@ -37,14 +38,23 @@ class _State:
     first: int = -1
     files: dict[str, Position] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
+    numbering: Numbering = field(default_factory=Numbering)
 
     def dump(self) -> dict[str, Any]:
-        return {"version": _STATE_VERSION, **asdict(self)}
+        return {
+            "version": _STATE_VERSION,
+            "clock": self.clock,
+            "first": self.first,
+            "files": {name: asdict(position) for name, position in self.files.items()},
+            "counters": dict(self.counters),
+            "numbering": self.numbering.snapshot(),
+        }
 
     @classmethod
     def load(cls, saved: dict[str, Any]) -> _State:
         files = {name: Position(**position) for name, position in saved["files"].items()}
-        return cls(saved["clock"], saved["first"], files, dict(saved["counters"]))
+        numbering = Numbering(saved["numbering"])
+        return cls(saved["clock"], saved["first"], files, dict(saved["counters"]), numbering)
 
 
 class FilesPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
@@ -112,6 +122,7 @@ class FilesPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         records, times, codes = piece.records, piece.times, piece.codes
         self._count({"records": len(records)})
         mask, reasons = (None, {}) if piece.clean else valid(records, times)
+        missing = self._missing(piece, mask)
         if mask is not None:
             self._count(reasons)
             records, times = records[mask], times[mask]
@@ -134,10 +145,23 @@ class FilesPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
             width_ns=self._chain.width_ns,
             counters=self._told,
             credit=self._credit.path,
+            gaps=missing[0],
+            unfit=missing[1],
         )
         self._seq += 1
         self._bar.update(state.counters["records"], self._reader.consumed)
         return tape
+
+    def _missing(self, piece: Piece, fit: Array | None) -> tuple[tuple[Gap, ...], dict[str, Int64s]]:
+        """Return what the numbers show to be missing, and what is not fit to be judged."""
+        if self._chain.kind != "trades" or not len(piece.records):
+            return (), {}
+        times = piece.times if fit is None else np.where(fit, piece.times, 0)
+        clock = np.maximum(np.maximum.accumulate(times.astype(np.int64)), self._state.clock)
+        batch = Unchecked(
+            piece.records, clock, self._state.clock, fit, self._reader.symbols, piece.codes, piece.names
+        )
+        return self._state.numbering.gaps(batch), unfit(batch)
 
     def next_awake(self) -> datetime | None:
         """Return when to ask again after an empty batch."""

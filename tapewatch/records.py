@@ -23,6 +23,10 @@ SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+#: In ``flags``: the publisher doubts the receive time, or lost records of this channel for good.
+BAD_TS_RECV, MAYBE_BAD_BOOK = 8, 4
+#: In ``depth`` of a trade that came with quotes: what the best bid and ask beside it were, if not in order.
+LOCKED, CROSSED = 1, 2
 #: Nothing on a tape is older than 1990-01-01, or so late that adding days to it could overflow.
 EARLIEST = 631_152_000 * SECOND
 LATEST = 2**63 - 1 - 2 * DAY

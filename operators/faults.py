@@ -1,0 +1,177 @@
+"""Faults: what a record, its number or its source shows to be wrong, a part of ``feed_integrity``.
+
+Records that the source knows to be lost (`tapewatch.records.Gap`) and runs of records that did not pass
+validation are told by the instrument's next record. So are times that go backwards, a book that is locked or
+crossed at a trade, and what a publisher says itself in the flags of a record; but these only as long as they
+are rare for the instrument, at most one in a thousand of its records: where it is usual it means nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from operators.breaks import Breaks
+from operators.detector import Detector, Explanation, Logic, Scores, Segments, amount, grown
+from operators.scale import Scale
+from operators.silence import seconds
+from tapewatch.records import BAD_TS_RECV, CROSSED, MAYBE_BAD_BOOK, MINUTE, SECOND, Array, Int64s
+
+#: A fault is rare while no more than one in this many records had it, and not before as many are known.
+_RARE = 1_000
+#: The kinds in the order in which they are told, the first two by counts.
+PARTS = ("lost_records", "unusable_records", "clock", "book", "publisher")
+_LOST, _UNUSABLE, _CLOCK, _BOOK, _PUBLISHER = range(5)
+_COUNTED = 2
+_EVENT, _RECEIVED = 0, 1
+_NOTHING = np.zeros(0, np.int64)
+
+
+class Faults(Detector):
+    """Lost and unusable records, time that runs backwards, locked and crossed books."""
+
+    name: ClassVar[str] = "feed_integrity"
+    part: ClassVar[str] = "faults"
+    ordinal: ClassVar[int] = 1
+    reads: ClassVar[Literal["bars", "records", "severities"]] = "records"
+    # What is told is told by rule; the calibration only adds runs that are long for the instrument.
+    scale: ClassVar[Scale] = Scale(lowest=0, octaves=8, shape=0.3, spread=0.5, prior_peaks=25, warm_up=400)
+    share: ClassVar[float] = 0.1
+    unit: ClassVar[str] = "faults"
+
+    backwards_ms: float = 1000.0
+    unusable_records: int = 10
+
+    @property
+    def gap_ns(self) -> int:
+        """Faults of one instrument within a minute of each other are one episode."""
+        return MINUTE
+
+    def build(self, resume: dict[str, Any] | None) -> Logic:
+        """Return the logic."""
+        return _FaultsLogic(self, resume)
+
+
+class _FaultsLogic:
+    """Of each instrument: its last times, how many records it had, and how many had each kind of fault."""
+
+    def __init__(self, settings: Faults, resume: dict[str, Any] | None) -> None:
+        self._backwards_ns = round(settings.backwards_ms * 1e6)
+        self._unusable = settings.unusable_records
+        #: Event time and receive time of the last record, ns; 0 where there was none.
+        self._times = np.zeros((0, 2), np.int64)
+        #: Records, and those with a fault of each kind that is not counted by itself.
+        self._counts = np.zeros((0, 1 + len(PARTS) - _COUNTED), np.int64)
+        if resume is not None:
+            self._times, self._counts = resume["times"].copy(), resume["counts"].copy()
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"times": self._times.copy(), "counts": self._counts.copy()}
+
+    def score(self, segments: Segments, *, learn: bool = True) -> Scores:
+        rows, starts, records = segments.rows, segments.starts, segments.items
+        count = int(rows.max(initial=-1)) + 1
+        self._times, self._counts = grown(self._times, count), grown(self._counts, count)
+        event = records["ts_event"].astype(np.int64)
+        back = self._back(event, segments, _EVENT)
+        np.maximum(back, self._back(segments.times, segments, _RECEIVED), out=back)
+        depth, doubts = records["depth"], records["flags"] & (BAD_TS_RECV | MAYBE_BAD_BOOK)
+        wrong = [
+            np.flatnonzero(back >= self._backwards_ns),
+            np.flatnonzero((depth > 0) & (records["rtype"] > 0)) if depth.any() else _NOTHING,
+            np.flatnonzero(doubts) if doubts.any() else _NOTHING,
+        ]
+        rare = [self._rare(at, kind, segments) for kind, at in enumerate(wrong)]
+        if learn:
+            self._times[rows, _EVENT] = event[starts[1:] - 1]
+            self._times[rows, _RECEIVED] = segments.times[starts[1:] - 1]
+            self._counts[rows, 0] += np.diff(starts)
+            for kind, places in enumerate(wrong):
+                np.add.at(self._counts[:, 1 + kind], _rows_at(places, segments), 1)
+        breaks = segments.breaks
+        at = np.unique(np.concatenate([*rare, _NOTHING if breaks is None else breaks.at]))
+        parts = np.zeros((len(PARTS), len(at)), np.int64)
+        for kind, places in enumerate(rare):
+            parts[_COUNTED + kind, np.searchsorted(at, places)] = 1
+        since, told = event[at], np.zeros(len(at), bool)
+        if breaks is not None:
+            place = np.searchsorted(at, breaks.at)
+            parts[_LOST, place], parts[_UNUSABLE, place] = breaks.lost, breaks.unfit
+            told[place] = breaks.told
+            parts[_LOST, told] = np.maximum(parts[_LOST, told], 1)
+            began = breaks.told | (breaks.unfit > 0)
+            since[place[began]] = np.minimum(breaks.since, since[place])[began]
+        kept = np.searchsorted(at, starts)
+        judged = Segments(rows, kept, records[at], segments.times[at], segments.names)
+        forced = told | (parts[_UNUSABLE] >= self._unusable) | parts[_COUNTED:].any(axis=0)
+        score = parts.sum(axis=0).astype(np.float64)
+        details = {"parts": parts, "back": back[at], "known": _known(at, breaks)}
+        return Scores(score, forced, details, judged, at, since, _severity(score))
+
+    def _back(self, times: Int64s, segments: Segments, kind: int) -> Int64s:
+        """Return by how much each record is earlier than the one before it of its instrument, ns."""
+        before = np.empty_like(times)
+        before[1:] = times[:-1]
+        before[segments.starts[:-1]] = self._times[segments.rows, kind]
+        return before - times
+
+    def _rare(self, at: Int64s, kind: int, segments: Segments) -> Int64s:
+        """Return those of some faulty records whose instrument hardly ever had such a fault before."""
+        if not len(at):
+            return at
+        segment = np.searchsorted(segments.starts, at, "right") - 1
+        counts = self._counts[segments.rows[segment]]
+        records = counts[:, 0] + at - segments.starts[segment]
+        faulty = counts[:, 1 + kind] + np.arange(len(at)) - np.searchsorted(segment, segment)
+        rare: Int64s = at[(records >= _RARE) & (faulty * _RARE <= records)]
+        return rare
+
+    def explain(self, item: np.void, key: str, scores: Scores, index: int, threshold: float) -> Explanation:
+        parts = scores.details["parts"][:, index]
+        total = int(parts.sum())
+        shares = {name: float(part / total) for name, part in zip(PARTS, parts, strict=True) if part}
+        strongest = int(parts.argmax())
+        lasted = 0.0 if scores.since is None else (int(item["ts_event"]) - int(scores.since[index])) / SECOND
+        if strongest == _LOST and scores.details["known"][index]:
+            found = f"{amount(total)} records were lost, as their numbers show, in {seconds(lasted)} before"
+        elif strongest == _LOST:
+            found = f"The feed was interrupted and records were lost in {seconds(lasted)} before"
+        elif strongest == _UNUSABLE:
+            found = f"{amount(int(parts[_UNUSABLE]))} unusable records of {key} in a row were left out before"
+        elif strongest == _CLOCK:
+            back = int(scores.details["back"][index]) / SECOND
+            found = f"The clock of {key} goes back by {seconds(back)} with"
+        elif strongest == _BOOK:
+            book = "crossed" if item["depth"] == CROSSED else "locked"
+            found = f"The book of {key} is {book}, which it hardly ever is, at"
+        else:
+            found = f"The publisher doubts the book or the time of {key} at"
+        others = [PARTS[i].replace("_", " ") for i in np.flatnonzero(parts) if i != strongest]
+        more = f"; also: {', '.join(others)}" if others else ""
+        price = int(item["price"]) / 1e9
+        reason = f"{found} the trade of {amount(int(item['size']))} {key} at {price:g}{more}"
+        return Explanation(float(total), 0.0, shares, reason, threshold=1.0)
+
+
+def _rows_at(at: Int64s, segments: Segments) -> Array:
+    """Return the rows of some records."""
+    rows: Array = segments.rows[np.searchsorted(segments.starts, at, "right") - 1]
+    return rows
+
+
+def _known(at: Int64s, breaks: Breaks | None) -> Array:
+    """Return of which records it is known how many were lost before them."""
+    known = np.zeros(len(at), bool)
+    if breaks is not None:
+        known[np.searchsorted(at, breaks.at)] = breaks.lost > 0
+    return known
+
+
+def _severity(records: Array) -> Array:
+    """Return 50 for one record, 75 for a hundred, 87.5 for ten thousand.
+
+    >>> _severity(np.array([1.0, 100.0, 10_000.0])).tolist()
+    [50.0, 75.0, 87.5]
+    """
+    return 100.0 - 50.0 * np.exp2(-np.log10(np.maximum(records, 1.0)) / 2)
