@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 
@@ -98,11 +99,18 @@ def _consumer(settings: KafkaSettings, errors: Errors) -> ck.Consumer:
 
 
 def _bounds(consumer: ck.Consumer, errors: Errors, topic: str) -> dict[int, tuple[int, int]]:
+    """Return the first offset of each partition and that behind its last."""
     bounds = {}
-    for number in metadata(consumer, errors, topic).topics[topic].partitions:
+    end = time.monotonic() + PATIENCE
+    waiting = list(metadata(consumer, errors, topic).topics[topic].partitions)
+    while waiting:
         try:
-            bounds[number] = consumer.get_watermark_offsets(ck.TopicPartition(topic, number), PATIENCE)
+            bounds[waiting[-1]] = consumer.get_watermark_offsets(ck.TopicPartition(topic, waiting[-1]), 1.0)
+            waiting.pop()
         except ck.KafkaException as error:
-            found = errors.cleaned(error.args[0].str())
-            raise UserError(f"the topic {topic} cannot be read: {found}") from None
+            # A partition that has just been made or moved has no leader for a moment.
+            if time.monotonic() > end:
+                found = errors.cleaned(error.args[0].str())
+                raise UserError(f"the topic {topic} cannot be read: {found}") from None
+            time.sleep(0.1)
     return bounds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import socket
@@ -84,10 +85,13 @@ class Broker:
         return ck.Consumer({"bootstrap.servers": self.address, "group.id": group})
 
     def _bounds(self, consumer: ck.Consumer, topic: str) -> dict[int, tuple[int, int]]:
-        return {
-            number: consumer.get_watermark_offsets(ck.TopicPartition(topic, number), 10)
-            for number in range(self.partitions(topic))
-        }
+        bounds: dict[int, tuple[int, int]] = {}
+        for number in range(self.partitions(topic)):
+            while number not in bounds:
+                # A new partition has no leader for a moment.
+                with contextlib.suppress(ck.KafkaException):
+                    bounds[number] = consumer.get_watermark_offsets(ck.TopicPartition(topic, number), 10)
+        return bounds
 
     def count(self, topic: str) -> int:
         """Return how many messages a topic has, 0 if there is none."""
