@@ -1,55 +1,16 @@
-"""Databento's JSON encoding, one record a line, and the contract's messages, which are written alike.
-
-What a price means is decided for each record by itself:
-
-- with ``"raw": true`` it is a whole number of 1e-9, with ``"raw": false`` a decimal;
-- with a dot it is a decimal;
-- without a dot it is a whole number of 1e-9 where the record is in Databento's own form: it has ``hd``, and
-  its prices are strings or its time is in nanoseconds; or it has no ``hd``, and its time is a string of
-  nanoseconds;
-- else it is a decimal without a fraction.
-
-Decimals in strings are exact; numbers are what the shortest decimal of their double says, to 1e-9. Whole
-numbers may be strings as well. Null is an undefined price, time or size, a missing ``symbol`` the
-instrument's id, a missing ``action`` a trade, other missing fields are zero.
-"""
+"""Databento's JSON encoding, one record a line; `connectors.json_lines` says what a line may hold."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import orjson
 
 from connectors.byte_stream import ByteStream
-from connectors.decimal_text import Text
-from connectors.json_columns import Shape, uniform
-from connectors.text_lines import Lines, damaged, whole_lines
-from connectors.text_records import (
-    BAR_PRICES,
-    DECIMAL,
-    EITHER,
-    TIMES,
-    UNITS,
-    UNSIGNED,
-    Fault,
-    Parsed,
-    header_of,
-    kind_of,
-    parse,
-)
-from connectors.text_symbols import Column
+from connectors.json_lines import JsonLines, loaded
+from connectors.text_lines import damaged, whole_lines
+from connectors.text_records import header_of, kind_of
 from tapewatch.errors import UserError
-from tapewatch.records import OHLCV_WIDTHS, UNDEF_SIZE, Array, Block, Header, Kind
-
-_MOST_SHOWN = 60
-#: Lines parsed at once: more objects alive at a time only give the garbage collector work.
-_LINES_AT_ONCE = 2048
-_LETTERS = ("action", "side", "symbol")
+from tapewatch.records import OHLCV_WIDTHS, Block, Header
 
 
 class JsonRecords:
@@ -80,7 +41,7 @@ class JsonRecords:
             lines = next(whole_lines(stream, 0, 1), None)
         if lines is None:
             raise UserError(f"{path} is empty; a JSON file has a record in each line")
-        record = _loaded(lines.data)
+        record = loaded(lines.data)
         if isinstance(record, str):
             raise damaged(path, 1, record)
         kind = kind_of(set(record))
@@ -93,7 +54,7 @@ class JsonRecords:
                 "it must be 32, 33, 34 or 35 (of a second, minute, hour, day)"
             )
         self.header: Header = header_of("bars", int(rtype)) if kind == "bars" else header_of("trades", 0)
-        self._prices = BAR_PRICES if kind == "bars" else ("price",)
+        self._lines = JsonLines(self.header)
         self._stream = ByteStream(path)
 
     @property
@@ -122,7 +83,7 @@ class JsonRecords:
             self._stream.close()
             self._stream = ByteStream(self.path)
         for lines in whole_lines(self._stream, start, self._block_bytes):
-            parsed = self._parse(lines)
+            parsed = self._lines.parse(lines.data)
             if parsed.fault is None:
                 yield parsed.block(lines.end)
                 continue
@@ -132,147 +93,3 @@ class JsonRecords:
                 yield parsed.block(lines.end - len(lines.data) + lines.cut + until)
             found = parsed.fault.found + "; the file ends within this line" * lines.cut
             raise damaged(self.path, lines.first + row, found)
-
-    def _parse(self, lines: Lines) -> Parsed:
-        text = Text(lines.data)
-        count = lines.data.count(b"\n")
-        shape = uniform(text, count)
-        if shape is not None and self._plain(shape):
-            parsed = parse(self.header, text, shape.columns, count, self._meant(text, shape, count))
-            if parsed.fault is None:
-                return parsed
-        return self._one_by_one(lines.data)
-
-    def _plain(self, shape: Shape) -> bool:
-        """Return whether the fields are all there, and of types that leave nothing to be said of them."""
-        needed = {*self._prices, "volume", "rtype"} if self.header.kind == "bars" else {"price", "size"}
-        for name in (*self._prices, *TIMES):
-            if name in shape.columns and (shape.columns[name][0] == shape.columns[name][1]).any():
-                return False
-        letters = {name for name in _LETTERS if name in shape.columns}
-        named = shape.columns.keys()
-        return "raw" not in named and needed <= named and bool(named & set(TIMES)) and letters <= shape.quoted
-
-    def _meant(self, text: Text, shape: Shape, count: int) -> Array:
-        clock = "ts_event" if "ts_event" in shape.columns else "ts_recv"
-        if shape.nested and not shape.quoted.isdisjoint(self._prices):
-            return np.full(count, EITHER, dtype=np.uint8)
-        if not shape.nested and clock not in shape.quoted:
-            return np.full(count, DECIMAL, dtype=np.uint8)
-        written = text.bytes[shape.columns[clock][0] + 4] == ord("-")
-        return np.where(written, DECIMAL, EITHER).astype(np.uint8)
-
-    def _one_by_one(self, data: bytes) -> Parsed:
-        """Read lines of any shape."""
-        columns: dict[str, list[bytes]] = {}
-        meant: list[int] = []
-        named = False
-        fault: Fault | None = None
-        lines = data.split(b"\n")[:-1]
-        for first in range(0, len(lines), _LINES_AT_ONCE):
-            records: list[dict[str, Any]] = []
-            for line in lines[first : first + _LINES_AT_ONCE]:
-                record = _loaded(line)
-                if isinstance(record, str):
-                    fault = Fault(first + len(records), record)
-                    break
-                records.append(record)
-            for name, values in _texts(records, self.header.kind).items():
-                columns.setdefault(name, []).extend(values)
-            meant.extend(_meaning(record, self._prices) for record in records)
-            named = named or any("symbol" in record for record in records)
-            if fault is not None:
-                break
-        if not named:
-            columns.pop("symbol", None)
-        text, places = _joined(columns)
-        parsed = parse(self.header, text, places, len(meant), np.array(meant, dtype=np.uint8))
-        return parsed if parsed.fault is not None else replace(parsed, fault=fault)
-
-
-def _loaded(line: bytes) -> dict[str, Any] | str:
-    """Return a line's record with the fields of its ``hd`` beside its own, or what is wrong with it."""
-    try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        record = None
-    if not isinstance(record, dict):
-        shown = line[:_MOST_SHOWN].decode("utf-8", "backslashreplace")
-        return f"it must be a JSON object, was {shown.rstrip()!r}"
-    if "hd" in record:
-        if not isinstance(record["hd"], dict):
-            return "`hd` must be a JSON object"
-        return {**record, **record["hd"]}
-    if not isinstance(record.get("raw", True), bool):
-        return "`raw` must be true or false"
-    return record
-
-
-def _meaning(record: dict[str, Any], prices: tuple[str, ...]) -> int:
-    """Return how the record's prices are meant."""
-    if "raw" in record:
-        return UNITS if record["raw"] else DECIMAL
-    clock = record["ts_event"] if "ts_event" in record else record.get("ts_recv")
-    digits = isinstance(clock, int) or (isinstance(clock, str) and clock[4:5] != "-")
-    if "hd" in record:
-        own = digits or any(isinstance(record.get(name), str) for name in prices)
-    else:
-        own = digits and isinstance(clock, str)
-    return EITHER if own else DECIMAL
-
-
-def _texts(records: list[dict[str, Any]], kind: Kind) -> dict[str, list[bytes]]:
-    """Return the fields as a CSV file would have them; what must not be is text that cannot be read."""
-    texts: dict[str, list[bytes]] = {}
-    for name in ("price",) if kind == "trades" else BAR_PRICES:
-        texts[name] = [_price(record.get(name, b"nothing")) for record in records]
-    texts["ts_recv"] = [_text(record.get("ts_recv", 0)) for record in records]
-    texts["ts_event"] = [
-        _text(record["ts_event"] if "ts_event" in record else record.get("ts_recv", b"nothing"))
-        for record in records
-    ]
-    for name in (*UNSIGNED[kind], "ts_in_delta"):
-        missing = {"size": b"%d" % UNDEF_SIZE, "volume": b"nothing"}.get(name, b"0")
-        texts[name] = [_text(record.get(name)) or missing for record in records]
-    if kind == "trades":
-        texts["action"] = [_letters(record.get("action", "T")) for record in records]
-        texts["side"] = [_letters(record.get("side")) for record in records]
-    texts["symbol"] = [_letters(record.get("symbol")) for record in records]
-    return texts
-
-
-def _text(value: object) -> bytes:
-    if type(value) is int:
-        return b"%d" % value
-    if type(value) is str:
-        return value.encode() or b'""'
-    if value is None:
-        return b""
-    return value if isinstance(value, bytes) else orjson.dumps(value)
-
-
-def _letters(value: object) -> bytes:
-    if value is None:
-        return b""
-    return value.encode() if isinstance(value, str) else b'"' + orjson.dumps(value)
-
-
-def _price(value: object) -> bytes:
-    if type(value) is not float:
-        return _text(value)
-    exact = Decimal(repr(value))
-    if abs(exact) < 10**10:
-        return b"%.40s" % format(round(exact, 9), "f").encode()
-    return repr(value).encode()
-
-
-def _joined(columns: dict[str, list[bytes]]) -> tuple[Text, dict[str, Column]]:
-    """Put all fields in one buffer."""
-    places: dict[str, Column] = {}
-    offset = 0
-    for name, values in columns.items():
-        ends = offset + np.cumsum([len(value) for value in values], dtype=np.int64)
-        starts = np.concatenate([[offset], ends[:-1]])[: len(values)].astype(np.int64)
-        places[name] = starts, ends
-        offset = int(ends[-1]) if len(values) else offset
-    return Text(b"".join(b"".join(values) for values in columns.values())), places

@@ -74,7 +74,10 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """The records before the first fault, as `Block` has them."""
+    """The records before the first fault, as `Block` has them.
+
+    ``rows`` are their places among all that was read, None if nothing was passed over.
+    """
 
     records: Array
     times: Array
@@ -82,6 +85,7 @@ class Parsed:
     names: tuple[str, ...]
     passed_over: dict[str, int] = field(default_factory=dict)
     fault: Fault | None = None
+    rows: Int64s | None = None
 
     def block(self, end: int) -> Block:
         """Return them as a block that ends at an offset of the file."""
@@ -260,11 +264,12 @@ def _before(fault: Fault | None, parsed: Parsed, rows: Int64s | None, total: int
         total = fault.row
         kept = total if rows is None else int(np.searchsorted(rows, total))
         records, times = records[:kept], times[:kept]
+        rows = None if rows is None else rows[:kept]
         if codes is not None:
             codes = codes[:kept]
             names = names[: int(codes.max(initial=-1)) + 1]
     passed = {"not_a_trade": total - len(records)} if total > len(records) else {}
-    return Parsed(records, times, codes, names, passed, fault)
+    return Parsed(records, times, codes, names, passed, fault, rows)
 
 
 def _event_times(records: Array) -> Array:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
 
 from connectors.files import FilesSource
 from connectors.sqlite_schema import open_for_writing
@@ -24,6 +25,7 @@ from tapewatch.documents import Results
 from tapewatch.errors import UserError
 from tapewatch.log import log
 from tapewatch.progress import count_anomalies
+from tapewatch.records import Tape
 from tapewatch.settings import WIDTHS, Settings, load
 
 
@@ -39,16 +41,26 @@ def market(settings: Settings) -> Dataflow:
         source=settings.source.name,
     )
     sinks = _sinks(settings)
-    files = FilesSource(settings.source, slots=settings.shards * len(sinks))
-    _warn_of_unseen_widths(files, judging)
+    origin = _origin(settings, judging, slots=settings.shards * len(sinks))
 
     flow = Dataflow("market")
-    tape = source("tape", flow, files)
+    tape = source("tape", flow, origin)
     shards = shard("shards", tape, settings.shards)
     bars = windowed_bars("bars", shards, judging.widths, judging.lateness_ns)
     judged = judge("judge", bars, judging)
     store("results", judged, sinks)
     return flow
+
+
+def _origin(settings: Settings, judging: JudgeSettings, slots: int) -> Source[Tape]:
+    """Return the source of the settings; what is wrong with it is told now."""
+    if settings.source.kind == "kafka":
+        from connectors.kafka import KafkaSource  # whose libraries not everybody has
+
+        return KafkaSource(settings.kafka, settings.source, slots)
+    files = FilesSource(settings.source, slots)
+    _warn_of_unseen_widths(files, judging)
+    return files
 
 
 def _sinks(settings: Settings) -> dict[str, Any]:

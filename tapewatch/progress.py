@@ -26,10 +26,13 @@ def close_bars() -> None:
 
 
 class Bar:
-    """Records, share of the bytes, records a second and anomalies so far, on stderr if it is a terminal."""
+    """Records, share of the bytes, records a second and anomalies so far, on stderr if it is a terminal.
 
-    def __init__(self, title: str, total: int) -> None:
-        self._title, self._total = title, total
+    ``judged`` says whether there can be anomalies to count.
+    """
+
+    def __init__(self, title: str, total: int, *, judged: bool = True) -> None:
+        self._title, self._total, self._judged = title, total, judged
         self._shown: Progress | None = None
         self._task: TaskID | None = None
         self._next = 0.0
@@ -43,7 +46,7 @@ class Bar:
             return
         self._next = now + 0.1
         if self._shown is None:
-            self._shown, self._task = _progress(self._title, self._total)
+            self._shown, self._task = _progress(self._title, self._total, self._judged)
             self._shown.start()
             _bars.append(self)
         rate = records / max(now - self._begun, 1e-6)
@@ -65,7 +68,7 @@ class Bar:
             _bars.remove(self)
 
 
-def _progress(title: str, total: int) -> tuple[Any, Any]:
+def _progress(title: str, total: int, judged: bool) -> tuple[Any, Any]:
     # Imported here because a run without a terminal should start sooner.
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
@@ -76,7 +79,7 @@ def _progress(title: str, total: int) -> tuple[Any, Any]:
         TaskProgressColumn(),
         TextColumn("{task.fields[records]} records"),
         TextColumn("{task.fields[rate]}"),
-        TextColumn("[red]{task.fields[anomalies]} anomalies"),
+        *([TextColumn("[red]{task.fields[anomalies]} anomalies")] if judged else []),
         console=Console(stderr=True),
         auto_refresh=False,
     )

@@ -106,12 +106,35 @@ class _Section(BaseModel):
 class SourceSettings(_Section):
     """Where the tape comes from."""
 
-    kind: Annotated[Literal["files"], BeforeValidator(lambda v: "files" if v == "dbn" else v)] = "files"
+    kind: Annotated[Literal["files", "kafka"], BeforeValidator(lambda v: "files" if v == "dbn" else v)] = (
+        "files"
+    )
     name: str = Field("", max_length=200)
     speed: Annotated[float | Literal["max"], BeforeValidator(_speed)] = "max"
     paths: Annotated[list[str], BeforeValidator(from_json)] = []
     on_error: Literal["fail", "skip"] = "fail"
     batch_records: int = Field(65_536, ge=1, le=4_194_304)
+
+
+_TOPIC = "a topic's name: up to 249 letters, digits, dots, dashes and underscores"
+
+
+class KafkaSettings(_Section):
+    """The topic that is read with ``source.kind = "kafka"``, and how brokers are reached."""
+
+    brokers: str = Field("127.0.0.1:9092", min_length=1)
+    topic: str = Field("trades", pattern=r"^[A-Za-z0-9._-]{1,249}$", description=_TOPIC)
+    dead_letter_topic: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,249}$", description=_TOPIC)
+    start: Literal["earliest", "latest"] = "earliest"
+    group: str = Field("tapewatch", min_length=1, max_length=249)
+    options: Annotated[dict[str, str | bool | int | float], BeforeValidator(from_json)] = Field(
+        {}, description="a table of librdkafka's properties", examples=[{"security.protocol": "SASL_SSL"}]
+    )
+
+    @property
+    def dead_letters(self) -> str:
+        """Where messages go that cannot be read: ``<topic>.dead`` unless a topic is named."""
+        return self.dead_letter_topic or f"{self.topic}.dead"
 
 
 class WindowSettings(_Section):
@@ -139,15 +162,22 @@ class SqliteSettings(_Section):
     path: str = Field("tapewatch.db", min_length=1)
 
 
+class KafkaSinkSettings(_Section):
+    """The topic to which anomalies go."""
+
+    topic: str = Field("anomalies", pattern=r"^[A-Za-z0-9._-]{1,249}$", description=_TOPIC)
+
+
 class SinkSettings(_Section):
     """Where results go."""
 
     bars: Annotated[list[Width], BeforeValidator(from_json), AfterValidator(_each_once)] = ["1m"]
     kinds: Annotated[
-        list[Literal["sqlite", "stdout"]], BeforeValidator(from_json), AfterValidator(_each_once)
+        list[Literal["sqlite", "kafka", "stdout"]], BeforeValidator(from_json), AfterValidator(_each_once)
     ] = ["sqlite"]
     scores: bool = False
     sqlite: SqliteSettings = SqliteSettings()
+    kafka: KafkaSinkSettings = KafkaSinkSettings()
 
 
 class ApiSettings(_Section):
@@ -203,6 +233,7 @@ class Settings(BaseSettings):
     )
 
     source: SourceSettings = SourceSettings()
+    kafka: KafkaSettings = KafkaSettings()
     windows: WindowSettings = WindowSettings()
     alerts: AlertSettings = AlertSettings()
     sinks: SinkSettings = SinkSettings()

@@ -7,8 +7,9 @@ import pickle
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,12 @@ def data() -> Path:
     if os.environ.get("TAPEWATCH_REQUIRE_SERVICES") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Return a real Kafka broker, a ``Broker`` of ``tests.connectors.kafka_broker``."""
+    yield from import_module("tests.connectors.kafka_broker").running(tmp_path_factory.mktemp("kafka"))
 
 
 def flow_environment(paths: Sequence[Path | str], **settings: object) -> dict[str, str]:

@@ -1,0 +1,374 @@
+"""A Kafka topic as a Bytewax source: each of its partitions is one of the source, its offset recovery state.
+
+A partition holds tapes of one or more datasets; each is handed on as a tape of its own, in the order of the
+partition, and is judged as a file of the same records would be.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import confluent_kafka as ck
+import numpy as np
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from connectors.kafka_client import Errors, configuration, open_client, partitions
+from connectors.kafka_dead_letters import DeadLetters, ensure_dead_letter_topic
+from connectors.kafka_decoder import Dataset, Decoder, Part, Rejected
+from connectors.kafka_lag import Lag
+from connectors.kafka_published import ends
+from connectors.validity import valid
+from tapewatch import stopping
+from tapewatch.credit import Credit
+from tapewatch.errors import UserError
+from tapewatch.log import log
+from tapewatch.records import DAY, LATEST, OHLCV, TRADE, Array, Kind, Tape
+from tapewatch.settings import KafkaSettings, SourceSettings
+from tapewatch.symbology import Symbols
+
+_STATE_VERSION = 1
+#: Batches under way between a source partition and the slowest sink.
+_BATCHES_UNDER_WAY = 2
+_NAP = timedelta(milliseconds=2)
+#: A partition that has been silent for so long has sent all of what its latest messages belong to.
+_SILENCE_SECONDS = 1.0
+_FIRST_MESSAGES, _MOST_MESSAGES = 128, 16_384
+#: Bytes of messages taken at once, per record that a batch may have.
+_BYTES_PER_RECORD = 512
+# Where `kafka.options` does not say otherwise: what librdkafka holds of each partition is bounded as well.
+_CONSUMER = {"queued.max.messages.kbytes": 16_384, "fetch.queue.backoff.ms": 20}
+_SYMBOLS = Symbols()
+
+
+@dataclass(slots=True)
+class _DatasetState:
+    """What is known of one dataset of a partition: its clock, and the latest event time seen."""
+
+    kind: Kind = "trades"
+    width_ns: int = 0
+    clock: int = 0
+    seen: int = 0
+    counters: dict[str, int] = field(default_factory=dict)
+
+    def count(self, counts: dict[str, int]) -> None:
+        for name, number in counts.items():
+            self.counters[name] = self.counters.get(name, 0) + number
+
+
+@dataclass(slots=True)
+class _State:
+    """What of a partition is in the recovery store."""
+
+    offset: int
+    partitions: int
+    datasets: dict[str, _DatasetState] = field(default_factory=dict)
+
+    def dump(self) -> dict[str, Any]:
+        datasets = {
+            name: (known.kind, known.width_ns, known.clock, known.seen, dict(known.counters))
+            for name, known in self.datasets.items()
+        }
+        return {
+            "version": _STATE_VERSION,
+            "offset": self.offset,
+            "partitions": self.partitions,
+            "datasets": datasets,
+        }
+
+    @classmethod
+    def load(cls, saved: dict[str, Any]) -> _State:
+        datasets = {
+            name: _DatasetState(kind, width_ns, clock, seen, dict(counters))
+            for name, (kind, width_ns, clock, seen, counters) in saved["datasets"].items()
+        }
+        return cls(saved["offset"], saved["partitions"], datasets)
+
+
+class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
+    """Reads one partition as fast as the results follow."""
+
+    def __init__(
+        self, settings: KafkaSettings, number: int, batch_records: int, slots: int, state: _State
+    ) -> None:
+        self._settings, self._number, self._batch = settings, number, batch_records
+        self._state = state
+        self._credit = Credit(slots, _BATCHES_UNDER_WAY)
+        self._seq = 0
+        self._decoder = Decoder()
+        self._dead = DeadLetters(settings)
+        self._errors = Errors(settings)
+        self._errors.told = True
+        own = {"auto.offset.reset": "error", "enable.auto.commit": False, "enable.auto.offset.store": False}
+        properties = {**_CONSUMER, **configuration(settings, group_id=settings.group), **own}
+        self._consumer = open_client(ck.Consumer, {**properties, "on_commit": _ignored}, self._errors)
+        self._consumer.assign([ck.TopicPartition(settings.topic, number, state.offset)])
+        self._lag = Lag(self._consumer, settings.topic, number)
+        self._per_message = 0.0
+        self._committed = self._previous = state.offset
+        self._heard = time.monotonic()
+        self._awake: datetime | None = None
+        self._ended = False
+
+    def next_batch(self) -> list[Tape]:
+        """Return the next tapes; none while the results are behind or nothing has come."""
+        self._awake = None
+        if stopping.stopping():
+            tapes = [] if self._ended else self._overtaken()
+            self._ended = True
+            if tapes:
+                return tapes
+            raise StopIteration
+        if not self._credit.free(self._seq):
+            self._awake = datetime.now(UTC) + _NAP
+            return []
+        messages = self._fetch()
+        self._lag.update(self._state.offset)
+        if messages:
+            self._heard = time.monotonic()
+            return self._tapes(messages)
+        if time.monotonic() - self._heard > _SILENCE_SECONDS and (tapes := self._overtaken()):
+            return tapes
+        self._awake = datetime.now(UTC) + _NAP
+        return []
+
+    def _fetch(self) -> list[ck.Message]:
+        """Return what has come, about as many records as a batch may have."""
+        messages: list[ck.Message] = []
+        size = 0
+        while size < self._batch * _BYTES_PER_RECORD:
+            left = self._batch - len(messages) * self._per_message
+            count = _FIRST_MESSAGES if not self._per_message else int(left / self._per_message)
+            if count < 1:
+                break
+            some = self._consumer.consume(min(count, _MOST_MESSAGES), 0.0)
+            if not some:
+                break
+            good = [message for message in some if message.error() is None]
+            for message in some if len(good) < len(some) else ():
+                if message.error() is not None:
+                    self._trouble(message.error())
+            messages += good
+            size += sum(map(len, good))
+            if not self._per_message:
+                break
+        if messages:
+            self._errors.answered()
+        return messages
+
+    def _trouble(self, error: ck.KafkaError) -> None:
+        topic, number, found = self._settings.topic, self._number, self._errors.cleaned(error.str())
+        code = error.code()
+        if code in (ck.KafkaError._AUTO_OFFSET_RESET, ck.KafkaError.OFFSET_OUT_OF_RANGE):
+            stopping.fail(
+                f"partition {number} of the topic {topic} does not have offset {self._state.offset}, where "
+                "the run before left off: the topic was made anew, or forgets sooner than it is read; begin "
+                "with a new recovery store"
+            )
+        elif code in (
+            ck.KafkaError.UNKNOWN_TOPIC_OR_PART,
+            ck.KafkaError._UNKNOWN_TOPIC,
+            ck.KafkaError._UNKNOWN_PARTITION,
+            ck.KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        ):
+            stopping.fail(f"the topic {topic} cannot be read any more: {found}")
+        else:
+            log.warning("partition %d of %s: %s; trying on", number, topic, found)
+
+    def _tapes(self, messages: list[ck.Message]) -> list[Tape]:
+        values = [message.value() for message in messages]
+        parts, rejected = self._decoder.decode(values, [message.headers() for message in messages])
+        total = 0
+        tapes = []
+        for dataset, part in parts.items():
+            total += len(part.records)
+            known = self._state.datasets.setdefault(
+                dataset.name, _DatasetState(dataset.kind, dataset.width_ns)
+            )
+            if not known.seen and not known.counters.get("records"):
+                known.kind, known.width_ns = dataset.kind, dataset.width_ns
+            if (known.kind, known.width_ns) != (dataset.kind, dataset.width_ns):
+                error = f"{dataset.name or 'this partition'} has come in another schema before"
+                rejected += [Rejected(place, error) for place in np.unique(part.places).tolist()]
+                continue
+            tapes.append(self._tape(dataset.name, known, *self._judgeable(messages, dataset, known, part)))
+        if rejected:
+            for each in rejected:
+                self._dead.send(messages[each.place], each.error)
+            known = self._state.datasets.setdefault("", _DatasetState())
+            known.count({"dead_letters": len(rejected)})
+            tapes.append(self._tape("", known, np.empty(0, TRADE), np.empty(0, np.int64), None))
+        self._per_message = max(total / len(messages), 1 / len(messages))
+        self._state.offset = messages[-1].offset() + 1
+        return tapes
+
+    def _judgeable(
+        self, messages: list[ck.Message], dataset: Dataset, known: _DatasetState, part: Part
+    ) -> tuple[Array, Array, Array]:
+        """Return a part's fit records, their times and codes; move the clock; send off what is unfit."""
+        records, times, codes, places = part.records, part.times, part.codes, part.places
+        known.count({"records": len(records), **part.passed_over})
+        mask, reasons = valid(records, times)
+        latest = np.uint64(time.time_ns() + DAY)
+        if len(times) and times.max() > latest:
+            # One record from the future must not close everyone's windows.
+            early = times <= latest
+            ahead = int((~early if mask is None else mask & ~early).sum())
+            mask = early if mask is None else mask & early
+            if ahead:
+                reasons = {**reasons, "impossible_time": reasons.get("impossible_time", 0) + ahead}
+        if mask is not None:
+            known.count(reasons)
+            self._send_off(messages, dataset, known, part, ~mask)
+            records, times, codes, places = records[mask], times[mask], codes[mask], places[mask]
+        if len(times):
+            # The run of one instrument in a message may be ahead of what comes behind it, its first record
+            # is not.
+            first = np.flatnonzero(np.diff(places, prepend=-1))
+            known.clock = max(known.clock, int(times[first].max()) + dataset.width_ns)
+            known.seen = max(known.seen, int(times.max()) + dataset.width_ns)
+        return records, times.astype(np.int64), codes
+
+    def _send_off(
+        self, messages: list[ck.Message], dataset: Dataset, known: _DatasetState, part: Part, unfit: Array
+    ) -> None:
+        chosen = np.flatnonzero(unfit)
+        by_letter: dict[tuple[int, str], list[int]] = {}
+        for row in chosen.tolist():
+            _, reasons = valid(part.records[row : row + 1], part.times[row : row + 1])
+            reason = next(iter(reasons), "impossible_time")
+            by_letter.setdefault((int(part.places[row]), reason), []).append(row)
+        known.count({"dead_letters": len(by_letter)})
+        schema = "trades" if dataset.kind == "trades" else ""
+        for (place, reason), rows in by_letter.items():
+            message = messages[place]
+            if ("encoding", b"dbn") in (message.headers() or ()):
+                dtype = TRADE if dataset.kind == "trades" else OHLCV
+                odd = np.ascontiguousarray(part.records[rows]).astype(dtype)
+                odd["length"] = dtype.itemsize // 4
+                if dataset.kind == "trades":
+                    odd["rtype"] = 0
+                self._dead.send(message, reason, odd.tobytes(), schema)
+            else:
+                self._dead.send(message, reason)
+
+    def _overtaken(self) -> list[Tape]:
+        """Return a tape without records for each dataset whose clock can go on to what was seen last."""
+        tapes = []
+        for name, known in self._state.datasets.items():
+            if known.clock < known.seen:
+                known.clock = known.seen
+                empty = np.empty(0, TRADE if known.kind == "trades" else OHLCV)
+                tapes.append(self._tape(name, known, empty, np.empty(0, np.int64), None))
+        return tapes
+
+    def _tape(
+        self, dataset: str, known: _DatasetState, records: Array, times: Array, codes: Array | None
+    ) -> Tape:
+        name = f"{self._settings.topic}/{self._number}"
+        tape = Tape(
+            partition=f"{name}/{dataset}" if dataset else name,
+            seq=self._seq,
+            kind=known.kind,
+            dataset=dataset,
+            records=records,
+            times=times,
+            symbols=_SYMBOLS,
+            clock=min(known.clock, LATEST),
+            codes=codes,
+            names=() if codes is None else self._decoder.names,
+            width_ns=known.width_ns,
+            counters=dict(known.counters),
+            credit=self._credit.path,
+        )
+        self._seq += 1
+        return tape
+
+    def next_awake(self) -> datetime | None:
+        """Return when to ask again after an empty batch."""
+        return self._awake
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the position, once all dead letters before it have arrived.
+
+        What the epoch before has reached is written to the consumer group, for tools that tell the lag: only
+        now is it certain to be in the recovery store.
+        """
+        self._dead.flush()
+        if self._previous > self._committed:
+            self._committed = self._previous
+            behind = ck.TopicPartition(self._settings.topic, self._number, self._previous)
+            self._consumer.commit(offsets=[behind], asynchronous=True)
+        self._previous = self._state.offset
+        self._credit.settle(self._seq - 1)
+        return self._state.dump()
+
+    def close(self) -> None:
+        """Leave the brokers."""
+        self._dead.flush()
+        self._consumer.close()
+        self._credit.close()
+
+
+def _ignored(error: ck.KafkaError | None, offsets: list[ck.TopicPartition]) -> None:
+    """Take note of a commit that has failed by doing nothing: the next one says more."""
+
+
+class KafkaSource(FixedPartitionedSource[Tape, dict[str, Any]]):
+    """All partitions of ``kafka.topic``.
+
+    Parameters
+    ----------
+    settings
+        The section ``kafka``.
+    source
+        The section ``source``.
+    slots
+        How many consumers acknowledge each batch.
+
+    Raises
+    ------
+    UserError
+        If no broker answers or lets us in, or there is no such topic.
+    """
+
+    def __init__(self, settings: KafkaSettings, source: SourceSettings, slots: int) -> None:
+        self._settings, self._batch, self._slots = settings, source.batch_records, slots
+        self._count = partitions(settings, settings.topic)
+        if not self._count:
+            raise UserError(
+                f"`kafka.topic` is {settings.topic}, and there is no such topic; create it, as `tapewatch "
+                "replay` does"
+            )
+        ensure_dead_letter_topic(settings)
+        # What comes from now on, wherever a crash may interrupt it.
+        self._begin = ends(settings, settings.topic) if settings.start == "latest" else {}
+        self._told = False
+
+    def list_parts(self) -> list[str]:
+        """Return the names of the partitions."""
+        return [f"{self._settings.topic}/{number}" for number in range(self._count)]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> KafkaPartition:
+        """Go on with one partition where it was left."""
+        number = int(for_part.rpartition("/")[2])
+        if resume_state is not None and resume_state.get("version") != _STATE_VERSION:
+            stopping.fail("the recovery store was written by another version; start with a new one")
+            resume_state = None
+        if resume_state is None:
+            state = _State(self._begin.get(number, ck.OFFSET_BEGINNING), self._count)
+        else:
+            state = _State.load(resume_state)
+            if state.partitions < self._count and not self._told:
+                self._told = True
+                log.info(
+                    "%s has %d partitions, %d when it was last read; new ones are read from the %s message",
+                    self._settings.topic,
+                    self._count,
+                    state.partitions,
+                    self._settings.start,
+                )
+            state.partitions = self._count
+        return KafkaPartition(self._settings, number, self._batch, self._slots, state)

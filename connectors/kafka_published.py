@@ -1,0 +1,116 @@
+"""What of a replay is in its topic already: how an interrupted one knows where to go on, record by record."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+
+import confluent_kafka as ck
+
+from connectors.kafka_client import PATIENCE, Errors, configuration, metadata, open_client
+from tapewatch.errors import UserError
+from tapewatch.settings import KafkaSettings
+
+_AT_ONCE = 1_000
+
+
+def ends(settings: KafkaSettings, topic: str) -> dict[int, int]:
+    """Return the offset behind the last message of each partition.
+
+    Raises
+    ------
+    UserError
+        If the brokers cannot be asked.
+    """
+    errors = Errors(settings)
+    consumer = _consumer(settings, errors)
+    try:
+        return {number: high for number, (_, high) in _bounds(consumer, errors, topic).items()}
+    finally:
+        consumer.close()
+
+
+def published(
+    settings: KafkaSettings, topic: str, since: Mapping[int, int], replay: str
+) -> tuple[Counter[str], dict[int, int]]:
+    """Return how many records of a replay each key has behind some offsets, and where that count ends.
+
+    Messages of one producer stay in their order within a partition, and a key within its partition; so these
+    are the first records of the key that come behind what was confirmed at ``since``.
+
+    Parameters
+    ----------
+    settings
+        How to reach the brokers.
+    topic
+        Where the messages are.
+    since
+        Offset to begin at by partition; partitions that are not in it are read from their beginning.
+    replay
+        What the messages' header ``replay`` must be.
+
+    Raises
+    ------
+    UserError
+        If the brokers cannot be asked, or stop answering.
+    """
+    errors = Errors(settings)
+    consumer = _consumer(settings, errors)
+    counts: Counter[str] = Counter()
+    try:
+        left = {}
+        bounds = _bounds(consumer, errors, topic)
+        for number, (low, high) in bounds.items():
+            begin = max(low, since.get(number, 0))
+            if begin < high:
+                left[number] = (begin, high)
+        consumer.assign([ck.TopicPartition(topic, number, begin) for number, (begin, _) in left.items()])
+        while left:
+            messages = consumer.consume(_AT_ONCE, PATIENCE)
+            if not messages:
+                raise errors.unreachable()
+            for message in messages:
+                if message.error() is not None:
+                    raise UserError(
+                        f"the topic {topic} cannot be read: {errors.cleaned(message.error().str())}"
+                    )
+                if ("replay", replay.encode()) in (message.headers() or ()):
+                    counts[message.key().decode()] += _records(message)
+                number = message.partition()
+                if number in left and message.offset() + 1 >= left[number][1]:
+                    del left[number]
+    finally:
+        consumer.close()
+    return counts, {number: high for number, (_, high) in bounds.items()}
+
+
+def _records(message: ck.Message) -> int:
+    value: bytes = message.value()
+    # A DBN record begins with its length in units of four bytes.
+    return len(value) // (4 * value[0]) if ("encoding", b"dbn") in message.headers() else 1
+
+
+def _consumer(settings: KafkaSettings, errors: Errors) -> ck.Consumer:
+    own = {"auto.offset.reset": "earliest", "enable.auto.commit": False, "enable.partition.eof": False}
+    return open_client(
+        ck.Consumer, {**configuration(settings, group_id=f"{settings.group}-replay"), **own}, errors
+    )
+
+
+def _bounds(consumer: ck.Consumer, errors: Errors, topic: str) -> dict[int, tuple[int, int]]:
+    """Return the first offset of each partition and that behind its last."""
+    bounds = {}
+    end = time.monotonic() + PATIENCE
+    waiting = list(metadata(consumer, errors, topic).topics[topic].partitions)
+    while waiting:
+        try:
+            bounds[waiting[-1]] = consumer.get_watermark_offsets(ck.TopicPartition(topic, waiting[-1]), 1.0)
+            waiting.pop()
+        except ck.KafkaException as error:
+            # A partition that has just been made or moved has no leader for a moment.
+            if time.monotonic() > end:
+                found = errors.cleaned(error.args[0].str())
+                raise UserError(f"the topic {topic} cannot be read: {found}") from None
+            time.sleep(0.1)
+    return bounds
