@@ -68,7 +68,12 @@ class Ordered:
             part._records, part._order, part._columns = self._records, self._order, self._columns
             part._first, part._last = self._first + first, self._first + max(first, last)
             return part
-        return self._records[self._order[self._first : self._last][key]]
+        places = self._order[self._first : self._last][key]
+        if isinstance(key, np.ndarray) and self._records.flags.c_contiguous:
+            # Moving whole records as bytes is much faster than as fields.
+            records = self._records.view(np.dtype((np.void, self._records.itemsize)))
+            return records.take(places).view(self._records.dtype)
+        return self._records[places]
 
     def _column(self, name: str) -> Array:
         column = self._columns.get(name)
@@ -77,6 +82,10 @@ class Ordered:
             column = np.take(records[name], self._order).view(self._records.dtype[name])
             self._columns[name] = column
         return column
+
+    def __array__(self, dtype: np.dtype[Any] | None = None, copy: bool | None = None) -> Array:
+        """Return the records as a structured array of their own."""
+        return np.asarray(self[np.arange(len(self))], dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to another process as what is seen, not with the rest of the batch."""

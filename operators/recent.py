@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from operators.detector import grown
+from operators.ordered import Ordered
 from operators.stretches import ranges
 from tapewatch.records import Array, Int64s
 
@@ -102,7 +103,7 @@ class Joined:
         return ranges(self._starts[few], np.minimum(least - seen[few], self._length[few]))
 
 
-def at_places(new: Array, old: Array, starts: Int64s, segment: Int64s, place: Int64s) -> Array:
+def at_places(new: Array | Ordered, old: Array, starts: Int64s, segment: Int64s, place: Int64s) -> Array:
     """Return values of instruments by their place, 0 being the first new one and -1 the last old one.
 
     Parameters
@@ -122,16 +123,13 @@ def at_places(new: Array, old: Array, starts: Int64s, segment: Int64s, place: In
     """
     if not len(new):
         return old[segment, place]
-    # Moving whole records as bytes is much faster than as fields.
-    pieces = np.dtype((np.void, new.itemsize))
-    whole = np.ascontiguousarray(new).view(pieces)
-    values: Array = np.take(whole, np.maximum(starts[segment] + place, 0)).view(new.dtype)
+    values: Array = new[np.maximum(starts[segment] + place, 0)]
     past = place < 0
     values[past] = old[segment[past], place[past]]
     return values
 
 
-def latest(new: Array, old: Array, starts: Int64s) -> Array:
+def latest(new: Array | Ordered, old: Array, starts: Int64s) -> Array:
     """Return the last values of each instrument, as many as ``old`` has of each, shape ``(k, tail)``."""
     tail = old.shape[1]
     segment = np.repeat(np.arange(len(old)), tail).reshape(old.shape)
