@@ -156,10 +156,8 @@ class FilesPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         """Return what the numbers show to be missing, and what is not fit to be judged."""
         if self._chain.kind != "trades" or not len(piece.records):
             return (), {}
-        times = piece.times if fit is None else np.where(fit, piece.times, 0)
-        clock = np.maximum(np.maximum.accumulate(times.astype(np.int64)), self._state.clock)
         batch = Unchecked(
-            piece.records, clock, self._state.clock, fit, self._reader.symbols, piece.codes, piece.names
+            piece.records, piece.times, self._state.clock, fit, self._reader.symbols, piece.codes, piece.names
         )
         return self._state.numbering.gaps(batch), unfit(batch)
 

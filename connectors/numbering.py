@@ -34,9 +34,10 @@ class Unchecked:
     ----------
     records
         ``TRADE`` records, shape ``(n,)``.
-    clock
-        Latest event time of a fit record up to each, int64 ns, shape ``(n,)``; ``before`` is that of the
-        batch before.
+    times
+        Event time of each, 64-bit ns, shape ``(n,)``.
+    before
+        Latest event time of the batches before.
     fit
         Which records passed validation, None if all did.
     symbols, codes, names
@@ -44,15 +45,24 @@ class Unchecked:
     """
 
     records: Array
-    clock: Int64s
+    times: Array
     before: int
     fit: Array | None
     symbols: Symbols
     codes: NDArray[np.intp] | None
     names: tuple[str, ...]
 
+    @property
+    def clock(self) -> Int64s:
+        """Latest event time of a fit record up to each, int64 ns, shape ``(n,)``."""
+        times = self.times if self.fit is None else np.where(self.fit, self.times, 0)
+        clock: Int64s = np.maximum(np.maximum.accumulate(times.astype(np.int64)), self.before)
+        return clock
+
     def keys(self, at: Int64s) -> list[str]:
         """Return the keys of some records."""
+        if not len(at):
+            return []
         if self.codes is not None:
             return [self.names[code] for code in self.codes[at].tolist()]
         ids, days = self.records["instrument_id"][at].tolist(), (self.clock[at] // DAY).tolist()
@@ -159,7 +169,7 @@ class Numbering:
     def gaps(self, batch: Unchecked) -> tuple[Gap, ...]:
         """Return the gaps that the numbers of a batch show, in their order; learn the numbers."""
         publisher = batch.records["publisher_id"]
-        if not len(publisher):
+        if not len(publisher) or self._as_expected(publisher, batch):
             return ()
         found: list[tuple[int, int, str, bool]] = []
         if (publisher == publisher[0]).all():
@@ -167,15 +177,35 @@ class Numbering:
         else:
             for number in np.unique(publisher):
                 found += self._of(int(number), np.flatnonzero(publisher == number), batch)
+        if not found:
+            return ()
         found.sort()
         at = np.array([place for place, *_ in found], np.int64)
-        since = np.where(at > 0, batch.clock[at - 1], batch.before)
+        clock = batch.clock
+        since = np.where(at > 0, clock[at - 1], batch.before)
         return tuple(
             Gap(place, time, lost, key, alone)
             for place, time, (_, lost, key, alone) in zip(
                 batch.among_fit(at).tolist(), since.tolist(), found, strict=True
             )
         )
+
+    def _as_expected(self, publisher: Array, batch: Unchecked) -> bool:
+        """Learn a batch of one publisher that is believed and goes on by ones; return whether it is that."""
+        known = self._publishers.get(int(publisher[0]))
+        if known is None or not (known.own.enough or (known.own.hopeless and known.each.hopeless)):
+            return False
+        if not (publisher == publisher[0]).all():
+            return False
+        if known.own.hopeless:
+            return True
+        sequence = np.ascontiguousarray(batch.records["sequence"])
+        if int(sequence[0]) != known.last + 1 or not (np.diff(sequence) == 1).all():
+            return False
+        known.own.ones += len(sequence)
+        known.last = int(sequence[-1])
+        known.lately = self._lately(known, np.arange(max(len(sequence) - _LATELY, 0), len(sequence)), batch)
+        return True
 
     def _of(self, number: int, at: Int64s, batch: Unchecked) -> list[tuple[int, int, str, bool]]:
         """Return of one publisher's gaps: place, records lost, key, and whether only that one lost any."""
