@@ -1,9 +1,9 @@
 """``ensemble``: what the detectors of one bar width say together.
 
 Severities are tail probabilities on one scale, whatever the detectors' own scales are: each is turned back
-into decades of rarity, weighted, and the few largest are added, as in Fisher's method of combining independent
-tests ("Statistical Methods for Research Workers", 1925) but deaf to detectors that have nothing to say. How
-large such a sum usually is, detectors not being independent, the calibration learns for each instrument.
+into decades of rarity, weighted, and the few largest are added, as in Fisher's method of combining tests
+("Statistical Methods for Research Workers", 1925) but deaf to detectors that have nothing to say. How large
+such a sum usually is, detectors not being independent, the calibration learns for each instrument.
 """
 
 from __future__ import annotations
