@@ -21,7 +21,7 @@ _PROOF = 1_000
 #: Numbers of which, after as many steps, one in twenty was no step of one are not looked at again.
 _TRIAL, _MOST_OTHERS = 10_000, 20
 #: The instrument of which a gap is told is the busiest of as many records of its publisher before it.
-_LATELY = 4_096
+_LATELY = 16_384
 #: A step beyond this is a new numbering, not a loss.
 _LARGEST_LOSS = 10_000_000
 

@@ -49,6 +49,7 @@ class BadTicks(Detector):
         prior_observations=300,
     )
     share: ClassVar[float] = 0.3
+    least: ClassVar[float] = 5.0
     unit: ClassVar[str] = "bad ticks"
 
     limits: dict[str, float] = Field(default_factory=dict)

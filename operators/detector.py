@@ -157,6 +157,8 @@ class Detector(BaseModel):
     scale: ClassVar[Scale]
     #: Its part of the alarm budget.
     share: ClassVar[float] = 1.0
+    #: Scores below this are no anomalies, however rare they are.
+    least: ClassVar[float] = 0.0
     #: What an episode is made of, in the plural.
     unit: ClassVar[str] = ""
 

@@ -9,13 +9,14 @@ from pydantic import ValidationError
 
 from operators.block_trade import BlockTrade
 from operators.detector import Detector
+from operators.ensemble import Ensemble
 from operators.feed_integrity import FeedIntegrity
 from operators.high_volume import HighVolume
 from operators.price_jump import PriceJump
 from tapewatch.errors import UserError
 from tapewatch.settings import explain
 
-KNOWN: tuple[type[Detector], ...] = (HighVolume, BlockTrade, PriceJump, FeedIntegrity)
+KNOWN: tuple[type[Detector], ...] = (HighVolume, BlockTrade, PriceJump, FeedIntegrity, Ensemble)
 
 
 def detectors(sections: Mapping[str, Mapping[str, Any]]) -> tuple[Detector, ...]:
@@ -41,4 +42,22 @@ def detectors(sections: Mapping[str, Mapping[str, Any]]) -> tuple[Detector, ...]
             found.append(detector.model_validate(dict(sections.get(name, {}))))
         except ValidationError as error:
             raise UserError(explain(error, f"detectors.{name}")) from error
-    return tuple(part for detector in found if detector.enabled for part in detector.parts)
+    parts = tuple(part for detector in found if detector.enabled for part in detector.parts)
+    return tuple(part for part in parts if not isinstance(part, Ensemble) or _worth_adding(part, parts))
+
+
+def _worth_adding(ensemble: Ensemble, others: tuple[Detector, ...]) -> bool:
+    """Return whether there are members to add; complain of weights that are for none.
+
+    Raises
+    ------
+    UserError
+        For a weight of what is no detector that reads bars.
+    """
+    known = [detector.name for detector in KNOWN if detector.reads == "bars"]
+    for name in ensemble.weights:
+        if name not in known:
+            raise UserError(
+                f"`detectors.ensemble.weights` must name detectors of bars: {', '.join(known)}, has {name!r}"
+            )
+    return len(ensemble.members(others)) > 1

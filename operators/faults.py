@@ -20,11 +20,15 @@ from tapewatch.records import BAD_TS_RECV, CROSSED, MAYBE_BAD_BOOK, MINUTE, SECO
 
 #: A fault is rare while no more than one in this many records had it, and not before as many are known.
 _RARE = 1_000
+#: Records are counted in windows of as many; the one that is going on and the one before it count.
+_WINDOW = 8_192
 #: The kinds in the order in which they are told, the first two by counts.
 PARTS = ("lost_records", "unusable_records", "clock", "book", "publisher")
 _LOST, _UNUSABLE, _CLOCK, _BOOK, _PUBLISHER = range(5)
 _COUNTED = 2
 _EVENT, _RECEIVED = 0, 1
+#: No instrument has as many windows.
+_MOST_WINDOWS = 2**40
 _NOTHING = np.zeros(0, np.int64)
 
 
@@ -61,18 +65,22 @@ class _FaultsLogic:
         self._unusable = settings.unusable_records
         #: Event time and receive time of the last record, ns; 0 where there was none.
         self._times = np.zeros((0, 2), np.int64)
-        #: Records, and those with a fault of each kind that is not counted by itself.
-        self._counts = np.zeros((0, 1 + len(PARTS) - _COUNTED), np.int64)
+        self._seen = np.zeros(0, np.int64)
+        #: Faults of each kind that is not counted by itself, in the window going on and the one before it.
+        self._windows = np.zeros((0, len(PARTS) - _COUNTED, 2), np.int64)
         if resume is not None:
-            self._times, self._counts = resume["times"].copy(), resume["counts"].copy()
+            self._times, self._seen, self._windows = (
+                resume[name].copy() for name in ("times", "seen", "windows")
+            )
 
     def snapshot(self) -> dict[str, Any]:
-        return {"times": self._times.copy(), "counts": self._counts.copy()}
+        return {"times": self._times.copy(), "seen": self._seen.copy(), "windows": self._windows.copy()}
 
     def score(self, segments: Segments, *, learn: bool = True) -> Scores:
         rows, starts, records = segments.rows, segments.starts, segments.items
         count = int(rows.max(initial=-1)) + 1
-        self._times, self._counts = grown(self._times, count), grown(self._counts, count)
+        self._times, self._seen = grown(self._times, count), grown(self._seen, count)
+        self._windows = grown(self._windows, count)
         event = records["ts_event"].astype(np.int64)
         back = self._back(event, segments, _EVENT)
         np.maximum(back, self._back(segments.times, segments, _RECEIVED), out=back)
@@ -82,13 +90,11 @@ class _FaultsLogic:
             np.flatnonzero((depth > 0) & (records["rtype"] > 0)) if depth.any() else _NOTHING,
             np.flatnonzero(doubts) if doubts.any() else _NOTHING,
         ]
-        rare = [self._rare(at, kind, segments) for kind, at in enumerate(wrong)]
+        rare = [self._rare(at, kind, segments, learn=learn) for kind, at in enumerate(wrong)]
         if learn:
             self._times[rows, _EVENT] = event[starts[1:] - 1]
             self._times[rows, _RECEIVED] = segments.times[starts[1:] - 1]
-            self._counts[rows, 0] += np.diff(starts)
-            for kind, places in enumerate(wrong):
-                np.add.at(self._counts[:, 1 + kind], _rows_at(places, segments), 1)
+            self._seen[rows] += np.diff(starts)
         breaks = segments.breaks
         at = np.unique(np.concatenate([*rare, _NOTHING if breaks is None else breaks.at]))
         parts = np.zeros((len(PARTS), len(at)), np.int64)
@@ -116,15 +122,32 @@ class _FaultsLogic:
         before[segments.starts[:-1]] = self._times[segments.rows, kind]
         return before - times
 
-    def _rare(self, at: Int64s, kind: int, segments: Segments) -> Int64s:
+    def _rare(self, at: Int64s, kind: int, segments: Segments, *, learn: bool) -> Int64s:
         """Return those of some faulty records whose instrument hardly ever had such a fault before."""
-        if not len(at):
-            return at
-        segment = np.searchsorted(segments.starts, at, "right") - 1
-        counts = self._counts[segments.rows[segment]]
-        records = counts[:, 0] + at - segments.starts[segment]
-        faulty = counts[:, 1 + kind] + np.arange(len(at)) - np.searchsorted(segment, segment)
-        rare: Int64s = at[(records >= _RARE) & (faulty * _RARE <= records)]
+        rows, starts = segments.rows, segments.starts
+        seen, windows = self._seen[rows], self._windows[rows, kind]
+        segment = np.searchsorted(starts, at, "right") - 1
+        ordinal = seen[segment] + at - starts[segment]
+        place = segment * _MOST_WINDOWS + ordinal // _WINDOW
+
+        def faults(segment: Int64s, window: Int64s) -> Int64s:
+            """Return how many an instrument has in one of its windows, those of this batch among them."""
+            wanted = segment * _MOST_WINDOWS + window
+            behind = seen[segment] // _WINDOW - window
+            known = np.where((behind == 0) | (behind == 1), windows[segment, np.clip(behind, 0, 1)], 0)
+            total: Int64s = known + np.searchsorted(place, wanted, "right") - np.searchsorted(place, wanted)
+            return total
+
+        window = ordinal // _WINDOW
+        later = np.searchsorted(place, place, "right") - np.arange(len(at))
+        before = faults(segment, window) - later + faults(segment, window - 1)
+        records = ordinal - np.maximum(window - 1, 0) * _WINDOW
+        if learn:
+            every = np.arange(len(rows))
+            last = (seen + np.diff(starts)) // _WINDOW
+            counts = np.stack([faults(every, last), faults(every, last - 1)], axis=1)
+            self._windows[rows, kind] = counts
+        rare: Int64s = at[(ordinal >= _RARE) & (before * _RARE <= records)]
         return rare
 
     def explain(self, item: np.void, key: str, scores: Scores, index: int, threshold: float) -> Explanation:
@@ -152,12 +175,6 @@ class _FaultsLogic:
         price = int(item["price"]) / 1e9
         reason = f"{found} the trade of {amount(int(item['size']))} {key} at {price:g}{more}"
         return Explanation(float(total), 0.0, shares, reason, threshold=1.0)
-
-
-def _rows_at(at: Int64s, segments: Segments) -> Array:
-    """Return the rows of some records."""
-    rows: Array = segments.rows[np.searchsorted(segments.starts, at, "right") - 1]
-    return rows
 
 
 def _known(at: Int64s, breaks: Breaks | None) -> Array:

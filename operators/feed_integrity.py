@@ -26,12 +26,12 @@ class FeedIntegrity(Detector):
     scale: ClassVar[Scale] = Scale(
         lowest=-1,
         octaves=12,
-        shape=0.1,
-        spread=0.3,
+        shape=0.0,
+        spread=0.25,
         prior_peaks=25,
         warm_up=60,
-        usual_threshold=15.0,
-        prior_observations=300,
+        usual_threshold=12.0,
+        prior_observations=150,
     )
     unit: ClassVar[str] = "silences"
 

@@ -201,7 +201,7 @@ class _HighVolumeLogic:
         if item["detailed"] and total > 0:
             trades = float(scores.details["from_trades"][index]) / total
             contributions = {"trades": trades, "average_size": 1.0 - trades}
-            reason += ", mostly by more trades" if trades >= 0.5 else ", mostly by larger trades"
+            reason += ", mostly by more trades" if trades >= 0.5 else ", mostly by a larger average size"
         if limit is not None and volume > limit:
             reason += f", and over the limit of {amount(limit)}"
         return Explanation(float(volume), expected, contributions, reason)

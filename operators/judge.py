@@ -167,9 +167,10 @@ class Judge:
 
     def _judge(self, detector: Detector, segments: Segments, scores: Floats) -> Verdicts:
         every = self._settings.keep_scores or detector.bar_width in self._together
-        return self._calibrations[detector.id].judge(
+        verdicts = self._calibrations[detector.id].judge(
             segments.rows, segments.starts, scores, segments.times, every=every
         )
+        return verdicts if detector.least <= 0 else _only_of(verdicts, scores >= detector.least)
 
     def _alarm(self, judged: Judged, batch: BarBatch, index: int) -> Alarm:
         stream = Stream(self._settings.flow, self._settings.source, batch.batch.dataset)
@@ -188,6 +189,7 @@ class Judge:
         """Judge windows that are not over from what is known, and learn nothing."""
         segments, scores = self._scored(detector, bars, batch, severities, learn=False)
         verdicts = self._calibrations[detector.id].look(segments.row_of, scores.score)
+        verdicts = _only_of(verdicts, scores.score >= detector.least)
         if detector.bar_width in self._together:
             severities.setdefault(detector.bar_width or "", {})[detector.id] = verdicts.severity
         judged = Judged(detector, order, segments, scores, verdicts, np.zeros(len(bars), np.int64))
@@ -240,3 +242,8 @@ class Judge:
                 Results(source.partition, source.shard, source.dataset, flow, counters=source.counters)
             )
         return results
+
+
+def _only_of(verdicts: Verdicts, large: Array) -> Verdicts:
+    """Return verdicts of which only some can be alarms."""
+    return replace(verdicts, alarm=verdicts.alarm & large)

@@ -21,8 +21,8 @@ from operators.recent import BlockSums, Joined, at_places, latest
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND, TRADE, Array, Int64s
 
 #: Gaps between records just before and just after a pause that make the near rhythm.
-_SIDE = 8
-_BLOCK, _BLOCKS = 64, 4
+_BEFORE, _AFTER = 32, 8
+_BLOCK, _BLOCKS = 128, 2
 #: Pauses of less than this many times the usual gap are not looked at.
 _LEAST = 2
 #: No pause counts for more than this in a rhythm, and no rhythm is faster than that.
@@ -33,7 +33,7 @@ _SLOTS = DAY // _SLOT
 _REMEMBERED_DAYS = 7
 #: Longest silences without and with history, and those for which the time of day matters.
 _WITHOUT_HISTORY, _LONGEST, _LONG = 30 * MINUTE, 3 * HOUR, 10 * MINUTE
-_LATEST, _BEFORE = 0, 1
+_LAST_DAY, _DAY_BEFORE = 0, 1
 _NO_DAY = -(2**31)
 
 
@@ -50,9 +50,9 @@ class SilenceLogic:
 
     def __init__(self, limits: dict[str, float], resume: dict[str, Any] | None) -> None:
         self._limits = limits
-        self._times = np.zeros((0, 2 * _SIDE + 1), np.int64)
-        self._waiting = np.zeros((0, _SIDE), TRADE)
-        self._pauses = np.zeros((0, _SIDE), np.int64)
+        self._times = np.zeros((0, _BEFORE + _AFTER + 1), np.int64)
+        self._waiting = np.zeros((0, _AFTER), TRADE)
+        self._pauses = np.zeros((0, _AFTER), np.int64)
         self._seen = np.zeros(0, np.int64)
         self._beats = BlockSums(_BLOCK, _BLOCKS, None if resume is None else resume["beats"])
         #: Of each slot (and, at the end, of the whole day) the last day with trades, and the one before it.
@@ -74,28 +74,28 @@ class SilenceLogic:
         rows, starts, records = segments.rows, segments.starts, segments.items
         self._grow(int(rows.max(initial=-1)) + 1)
         reached = segments.times if segments.reached is None else segments.reached
-        joined, waiting = Joined(starts, 2 * _SIDE + 1), Joined(starts, _SIDE)
+        joined, waiting = Joined(starts, _BEFORE + _AFTER + 1), Joined(starts, _AFTER)
         times = joined.join(self._times[rows], reached)
         gaps = np.diff(times)
         clock = np.concatenate([[0], np.cumsum(np.minimum(gaps, _LONGEST_BEAT))])
-        near = clock[_SIDE:] - clock[:-_SIDE]
-        # The record judged is the eighth before each new one; eight gaps lie on either side of its own.
-        before, after = joined.pick(near, 2 * _SIDE + 1), joined.pick(near, _SIDE)
-        beat = np.minimum(joined.pick(gaps, _SIDE + 1), _LONGEST_BEAT)
-        beat[joined.early(self._seen[rows], _SIDE + 1)] = 0
+        # The record judged is the eighth before each new one: that many gaps lie behind its own.
+        before = joined.pick(clock[_BEFORE:] - clock[:-_BEFORE], _BEFORE + _AFTER + 1)
+        after = joined.pick(clock[_AFTER:] - clock[:-_AFTER], _AFTER)
+        beat = np.minimum(joined.pick(gaps, _AFTER + 1), _LONGEST_BEAT)
+        beat[joined.early(self._seen[rows], _AFTER + 1)] = 0
         past, known, stretch = self._beats.before(rows, starts, beat, learn=learn)
         pauses = waiting.join(self._pauses[rows], self._in_session(segments, joined, gaps, learn=learn))
-        pause = waiting.pick(pauses, _SIDE)
+        pause = waiting.pick(pauses, _AFTER)
 
-        at = np.flatnonzero(pause * (_SIDE // _LEAST) >= np.maximum(before, after))
+        at = np.flatnonzero(pause * _BEFORE >= _LEAST * np.maximum(before, after * (_BEFORE // _AFTER)))
         around = np.searchsorted(stretch, at, "right") - 1
         blocks, pause = past.max(axis=1)[around] / _BLOCK, pause[at]
-        before, after = before[at] / _SIDE, after[at] / _SIDE
+        before, after = before[at] / _BEFORE, after[at] / _AFTER
         usual = np.maximum(np.maximum(before, after), np.maximum(blocks, _FASTEST_BEAT))
         fit = (known[around] > 0) & (pause >= _LEAST * usual)
         at, pause, before, after, usual = (a[fit] for a in (at, pause, before, after, usual))
         segment = np.searchsorted(starts, at, "right") - 1
-        place = at - starts[segment] - _SIDE
+        place = at - starts[segment] - _AFTER
         due = at_places(records, self._waiting[rows], starts, segment, place)
         judged = Segments(
             rows,
@@ -141,10 +141,10 @@ class SilenceLogic:
             new = entered[entered_day == day]
             for place in (slot[new] % _SLOTS, np.full(len(new), _SLOTS)):
                 row = row_of[new]
-                fresh = days[row, _LATEST, place] < day
+                fresh = days[row, _LAST_DAY, place] < day
                 row, place = row[fresh], place[fresh]
-                days[row, _BEFORE, place] = days[row, _LATEST, place]
-                days[row, _LATEST, place] = day
+                days[row, _DAY_BEFORE, place] = days[row, _LAST_DAY, place]
+                days[row, _LAST_DAY, place] = day
         return pause
 
     def explain(self, item: np.void, key: str, scores: Scores, index: int, threshold: float) -> Explanation:
@@ -191,7 +191,7 @@ def _while_open(days: Array, day: int, ends: Int64s, pauses: Int64s) -> Int64s:
         Their ends and lengths, int64 ns.
     """
     # What the instrument does today says nothing of today: the batch may already know more of it.
-    last = np.where(days[:, _LATEST] < day, days[:, _LATEST], days[:, _BEFORE])
+    last = np.where(days[:, _LAST_DAY] < day, days[:, _LAST_DAY], days[:, _DAY_BEFORE])
     usual = last >= day - _REMEMBERED_DAYS
     begins = ends - pauses
     slots = begins[:, None] // _SLOT + np.arange(_LONGEST // _SLOT + 1)

@@ -9,10 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.bad_ticks import BadTicks
 from operators.block_trade import BlockTrade
 from operators.detector import Detector
+from operators.ensemble import Ensemble
+from operators.faults import Faults
+from operators.feed_integrity import FeedIntegrity
 from operators.high_volume import HighVolume
 from operators.judge import JudgeSettings
+from operators.price_jump import PriceJump
 from operators.scale import Scale
 from tapewatch.records import SECOND, Array, Tape
 
@@ -38,10 +43,44 @@ class QuickVolume(HighVolume):
     )
 
 
+_QUICK = Scale(lowest=-4, octaves=14, shape=0.1, spread=0.3, prior_peaks=5, warm_up=10)
+
+
+class QuickJumps(PriceJump):
+    """Price jumps after a short warm-up."""
+
+    scale: ClassVar[Scale] = _QUICK
+
+
+class QuickTicks(BadTicks):
+    """Bad ticks after a short warm-up."""
+
+    scale: ClassVar[Scale] = _QUICK
+    least: ClassVar[float] = 2.0
+    share: ClassVar[float] = 1.0
+
+
+class QuickSilences(FeedIntegrity):
+    """Silences after a short warm-up."""
+
+    scale: ClassVar[Scale] = _QUICK
+
+
+class QuickEnsemble(Ensemble):
+    """The ensemble after a short warm-up."""
+
+    scale: ClassVar[Scale] = _QUICK
+
+
 def judging(lateness_ns: int = 0, **limits: float) -> JudgeSettings:
     detectors: tuple[Detector, ...] = (
         QuickVolume(width="10s", baseline_windows=6, limits=limits),
         QuickBlocks(),
+        QuickJumps(width="10s", volatility_windows=6),
+        QuickTicks(),
+        QuickSilences(limits={"*": 4.0}),
+        Faults(),
+        QuickEnsemble(width="10s"),
     )
     return JudgeSettings(
         detectors, 5.0, lateness_ns, ("1s", "10s", "1m"), keep_scores=True, flow="market", source=""
@@ -84,7 +123,7 @@ lateness = st.sampled_from([0, 1, SECOND, 12 * SECOND])
 cut = st.lists(st.integers(0, 1500), max_size=30)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(case=cases, lateness_ns=lateness, cuts=cut, shards=st.sampled_from([1, 2, 3, 7]))
 def test_any_cut_and_any_number_of_shards_give_the_same_results(
     line: Any,
@@ -104,7 +143,7 @@ def test_any_cut_and_any_number_of_shards_give_the_same_results(
     assert differences(found.store, wanted) == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     case=cases, lateness_ns=lateness, cuts=cut, ends=st.sets(st.integers(0, 30), max_size=4), crash=st.integers(0, 30),
     back=st.integers(1, 6),
@@ -143,7 +182,7 @@ def test_stops_crashes_and_resumes_change_nothing(
 
 
 @pytest.mark.parametrize("jitter_ns", [0, 3 * SECOND])
-def test_there_are_anomalies_of_both_kinds_and_some_are_taken_back(
+def test_there_are_anomalies_of_all_kinds_and_some_are_taken_back(
     line: Any, tapes: Any, trades: Any, jitter_ns: int
 ) -> None:
     """The properties above would hold of empty tables too."""
@@ -156,7 +195,7 @@ def test_there_are_anomalies_of_both_kinds_and_some_are_taken_back(
             found.end()
         detectors |= {row[4] for row in found.store.anomalies.values()}
         taken_back += found.store.deleted
-    assert detectors == {"high_volume", "block_trade"}
+    assert detectors == {"high_volume", "block_trade", "price_jump", "feed_integrity", "ensemble"}
     assert taken_back > 0
 
 

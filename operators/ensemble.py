@@ -1,0 +1,127 @@
+"""``ensemble``: what the detectors of one bar width say together.
+
+Severities are tail probabilities on one scale, whatever the detectors' own scales are: each is turned back
+into decades of rarity, weighted, and the few largest are added, as in Fisher's method of combining tests
+("Statistical Methods for Research Workers", 1925) but deaf to detectors that have nothing to say. How large
+such a sum usually is, detectors not being independent, the calibration learns for each instrument.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import BeforeValidator, Field
+
+from operators.detector import Detector, Explanation, Logic, Scores, Segments
+from operators.scale import Scale
+from tapewatch.records import MINUTE, Floats
+from tapewatch.settings import WIDTHS, Width, from_json
+
+#: How many of the members are added.
+_LARGEST = 3
+#: Rarity beyond once a day counts up to as many decades.
+_MOST_DECADES = 12.0
+_SESSION = 390 * MINUTE
+
+
+class Ensemble(Detector):
+    """Windows that several detectors find rare, though perhaps none of them rare enough."""
+
+    name: ClassVar[str] = "ensemble"
+    reads: ClassVar[Literal["bars", "records", "severities"]] = "severities"
+    scale: ClassVar[Scale] = Scale(
+        lowest=-4,
+        octaves=10,
+        shape=0.0,
+        spread=0.15,
+        prior_peaks=20,
+        warm_up=45,
+        usual_threshold=3.5,
+        prior_observations=100,
+    )
+
+    width: Width = "1m"
+    weights: Annotated[dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(from_json)] = Field(
+        default_factory=dict
+    )
+
+    @property
+    def bar_width(self) -> Width:
+        """Width of the windows; its members are the detectors that read these."""
+        return self.width
+
+    @property
+    def gap_ns(self) -> int:
+        """Windows up to five widths apart are one episode."""
+        return 5 * WIDTHS[self.width]
+
+    def members(self, others: tuple[Detector, ...]) -> tuple[str, ...]:
+        """Return the names of the detectors whose severities it adds."""
+        return tuple(
+            other.id
+            for other in others
+            if other.reads == "bars" and other.bar_width == self.width and self.weights.get(other.id, 1.0) > 0
+        )
+
+    def build(self, resume: dict[str, Any] | None) -> Logic:
+        """Return the logic; it needs no state beside the calibration's."""
+        return _EnsembleLogic(self)
+
+
+class _EnsembleLogic:
+    def __init__(self, settings: Ensemble) -> None:
+        self._weights = settings.weights
+        self._decades_a_day = float(np.log10(max(_SESSION / WIDTHS[settings.width], 2.0)))
+
+    def snapshot(self) -> dict[str, Any]:
+        return {}
+
+    def score(self, segments: Segments, *, learn: bool = True) -> Scores:
+        severities = {
+            name: severity
+            for name, severity in (segments.severities or {}).items()
+            if self._weights.get(name, 1.0) > 0
+        }
+        shares = {
+            name: self._weights.get(name, 1.0) * self._decades(severity)
+            for name, severity in severities.items()
+        }
+        count = len(segments.items)
+        ranked = np.sort(np.stack([np.zeros(count), *shares.values()]), axis=0)[::-1]
+        score = np.zeros(count)
+        for largest in ranked[:_LARGEST]:
+            score += largest
+        silent = [np.isnan(severity) for severity in severities.values()]
+        if silent:
+            score[np.logical_and.reduce(silent)] = np.nan
+        details = {f"severity {name}": severity for name, severity in severities.items()}
+        return Scores(score, None, details | shares)
+
+    def _decades(self, severity: Floats) -> Floats:
+        """Return how rare a severity is, in powers of ten of windows; 0 for none."""
+        known = np.nan_to_num(severity)
+        below = known / 50.0 * self._decades_a_day
+        beyond = -2.0 * np.log2(np.maximum(100.0 - np.maximum(known, 50.0), 1e-9) / 50.0)
+        decades: Floats = np.where(
+            known < 50.0, below, self._decades_a_day + np.minimum(beyond, _MOST_DECADES)
+        )
+        return decades
+
+    def explain(self, item: np.void, key: str, scores: Scores, index: int, threshold: float) -> Explanation:
+        members = [name for name in scores.details if not name.startswith("severity ")]
+        shares = {name: float(scores.details[name][index]) for name in members}
+        # Of equal shares the first by name counts.
+        ranked = sorted((name for name in members if shares[name] > 0), key=lambda n: (-shares[n], n))
+        largest = ranked[:_LARGEST]
+        total = sum(shares[name] for name in largest)
+        said = [
+            f"{name} at severity {float(scores.details[f'severity {name}'][index]):.0f}" for name in largest
+        ]
+        together = ", ".join(said[:-1]) + f" and {said[-1]}" if len(said) > 1 else f"{said[0]} alone"
+        return Explanation(
+            observed=total,
+            expected=threshold,
+            contributions={name: shares[name] / total for name in largest},
+            reason=f"{key} is out of the ordinary to several detectors together: {together}",
+        )
