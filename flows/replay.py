@@ -26,10 +26,11 @@ from quixstreams.sources import Source, StatefulSource
 from quixstreams.sources.base.exceptions import SourceException
 
 from connectors.chain import Chain, find, plan
-from connectors.chain_reader import ChainReader, Piece, Position
+from connectors.chain_reader import ChainReader, Piece
 from connectors.kafka_client import configuration, ensure_topic
 from connectors.kafka_messages import Encoder, Encoding
 from connectors.kafka_published import ends, published
+from connectors.position import Position
 from tapewatch.errors import UserError
 from tapewatch.log import log
 from tapewatch.progress import Bar
