@@ -355,8 +355,7 @@ class KafkaSource(FixedPartitionedSource[Tape, dict[str, Any]]):
         """Go on with one partition where it was left."""
         number = int(for_part.rpartition("/")[2])
         if resume_state is not None and resume_state.get("version") != _STATE_VERSION:
-            stopping.fail("the recovery store was written by another version; start with a new one")
-            resume_state = None
+            stopping.abort("the recovery store was written by another version; start with a new one", 2)
         if resume_state is None:
             state = _State(self._begin.get(number, ck.OFFSET_BEGINNING), self._count)
         else:

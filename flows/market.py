@@ -73,6 +73,10 @@ def _sinks(settings: Settings) -> dict[str, Any]:
             # What is wrong with the database is told now, in a line, not from within the dataflow.
             open_for_writing(path).close()
             sinks[kind] = SqliteSink(path, done, count_anomalies, settings.source.name)
+        elif kind == "kafka":
+            from connectors.kafka_sink import KafkaSink
+
+            sinks[kind] = KafkaSink(settings.kafka, settings.sinks.kafka.topic, settings.shards, done)
         else:
             from connectors.stdout import (
                 StdoutSink,
@@ -80,7 +84,7 @@ def _sinks(settings: Settings) -> dict[str, Any]:
 
             sinks[kind] = StdoutSink(done, closed=stopping.stop)
     if not sinks:
-        raise UserError("`sinks.kinds` is empty; name at least one of sqlite, stdout")
+        raise UserError("`sinks.kinds` is empty; name at least one of sqlite, kafka, stdout")
     return sinks
 
 

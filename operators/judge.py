@@ -94,6 +94,7 @@ class Judge:
         """Judge what a batch brought; the first of the results acknowledges it."""
         told: dict[str, Anomaly] = {}
         deleted: list[str] = []
+        back: dict[str, str] = {}
         scores: list[ScoreTable] = []
         alarms: list[Alarm] = []
         settled: list[tuple[str, int]] = []
@@ -113,13 +114,13 @@ class Judge:
             alarms += [self._alarm(judged, batch, int(i)) for i in judged.alarmed]
         for alarm in sorted(alarms, key=lambda a: (a.row, a.known, not a.width_ns, a.place, a.order)):
             told.update({anomaly.id: anomaly for anomaly in self._incidents.add(alarm)})
-        self._settle(settled, told, deleted)
+        self._settle(settled, batch.names, told, deleted, back)
         severities = {}
         for order, detector in enumerate(self._settings.detectors):
             shown = batch.open.get(detector.bar_width or "")
             if shown is not None and len(shown.bars):
-                self._unfinished(detector, order, batch, shown.bars, severities, told, deleted)
-        return self._results(batch, list(told.values()), deleted, scores)
+                self._unfinished(detector, order, batch, shown.bars, severities, told, deleted, back)
+        return self._results(batch, list(told.values()), deleted, scores, back)
 
     def _records(
         self, detector: Detector, order: int, batch: BarBatch, breaks: Breaks | None
@@ -185,6 +186,7 @@ class Judge:
         severities: _Severities,
         told: dict[str, Anomaly],
         deleted: list[str],
+        back: dict[str, str],
     ) -> None:
         """Judge windows that are not over from what is known, and learn nothing."""
         segments, scores = self._scored(detector, bars, batch, severities, learn=False)
@@ -194,7 +196,7 @@ class Judge:
             severities.setdefault(detector.bar_width or "", {})[detector.id] = verdicts.severity
         judged = Judged(detector, order, segments, scores, verdicts, np.zeros(len(bars), np.int64))
         rows = {(detector.id, int(row)) for row in segments.rows}
-        self._settle(sorted(rows), told, deleted)
+        self._settle(sorted(rows), batch.names, told, deleted, back)
         for i in judged.alarmed:
             alarm = self._alarm(judged, batch, int(i))
             anomaly = self._incidents.look(alarm)
@@ -204,13 +206,19 @@ class Judge:
                 deleted.remove(anomaly.id)
 
     def _settle(
-        self, places: Sequence[tuple[str, int]], told: dict[str, Anomaly], deleted: list[str]
+        self,
+        places: Sequence[tuple[str, int]],
+        names: Sequence[str],
+        told: dict[str, Anomaly],
+        deleted: list[str],
+        back: dict[str, str],
     ) -> None:
         """Take back what was told of unfinished windows, as it is told anew or turned out as nothing."""
         for place in places:
             for name in self._early.pop(place, ()):
                 if name in told:
                     continue
+                back[name] = names[place[1]]
                 standing = self._incidents.latest(*place)
                 if standing is not None and standing.id == name:
                     told[name] = standing
@@ -218,7 +226,12 @@ class Judge:
                     deleted.append(name)
 
     def _results(
-        self, batch: BarBatch, told: list[Anomaly], deleted: list[str], scores: list[ScoreTable]
+        self,
+        batch: BarBatch,
+        told: list[Anomaly],
+        deleted: list[str],
+        scores: list[ScoreTable],
+        back: dict[str, str],
     ) -> list[Results]:
         source, flow = batch.batch, self._settings.flow
         tables = []
@@ -235,7 +248,7 @@ class Judge:
         name = f"{source.partition}/{source.shard}"
         results = [
             Results(name, source.shard, source.dataset, flow, tables, told, deleted, scores, batch.counters,
-                    source.seq, source.credit)
+                    source.seq, source.credit, back)
         ]  # fmt: skip
         if source.counters:
             results.append(

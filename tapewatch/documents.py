@@ -112,6 +112,8 @@ class Results:
     """What one batch of one shard leads to; a sink writes it as one transaction.
 
     ``deleted`` are ids of anomalies written earlier from an unfinished window that turned out to be none.
+    ``taken_back`` are the keys by id of these and of all others that were told with a window that is none of
+    theirs; the latter are among ``anomalies`` as they stand without it.
     ``counters`` are totals so far of ``(partition, name)``; writing them twice changes nothing.
     """
 
@@ -126,6 +128,7 @@ class Results:
     counters: dict[str, int] = field(default_factory=dict)
     seq: int = 0
     credit: str = ""
+    taken_back: dict[str, str] = field(default_factory=dict)
 
 
 def anomaly_id(flow: str, source: str, detector: str, key: str, instrument_id: int, *place: int | str) -> str:

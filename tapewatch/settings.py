@@ -116,6 +116,15 @@ class SourceSettings(_Section):
     batch_records: int = Field(65_536, ge=1, le=4_194_304)
 
 
+def _flat(value: Any, name: str = "") -> Any:  # noqa: ANN401 - whatever a person wrote
+    """Return a table with a dot in its keys where TOML has a table within a table."""
+    value = from_json(value)
+    if not isinstance(value, dict):
+        return {name: value} if name else value
+    parts = [_flat(within, f"{name}.{key}" if name else key) for key, within in value.items()]
+    return {key: within for part in parts for key, within in part.items()}
+
+
 _TOPIC = "a topic's name: up to 249 letters, digits, dots, dashes and underscores"
 
 
@@ -127,7 +136,7 @@ class KafkaSettings(_Section):
     dead_letter_topic: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,249}$", description=_TOPIC)
     start: Literal["earliest", "latest"] = "earliest"
     group: str = Field("tapewatch", min_length=1, max_length=249)
-    options: Annotated[dict[str, str | bool | int | float], BeforeValidator(from_json)] = Field(
+    options: Annotated[dict[str, str | bool | int | float], BeforeValidator(_flat)] = Field(
         {}, description="a table of librdkafka's properties", examples=[{"security.protocol": "SASL_SSL"}]
     )
 
@@ -173,7 +182,7 @@ class SinkSettings(_Section):
 
     bars: Annotated[list[Width], BeforeValidator(from_json), AfterValidator(_each_once)] = ["1m"]
     kinds: Annotated[
-        list[Literal["sqlite", "kafka", "stdout"]], BeforeValidator(from_json), AfterValidator(_each_once)
+        list[Literal["sqlite", "stdout", "kafka"]], BeforeValidator(from_json), AfterValidator(_each_once)
     ] = ["sqlite"]
     scores: bool = False
     sqlite: SqliteSettings = SqliteSettings()
@@ -233,11 +242,11 @@ class Settings(BaseSettings):
     )
 
     source: SourceSettings = SourceSettings()
-    kafka: KafkaSettings = KafkaSettings()
     windows: WindowSettings = WindowSettings()
     alerts: AlertSettings = AlertSettings()
     sinks: SinkSettings = SinkSettings()
     api: ApiSettings = ApiSettings()
+    kafka: KafkaSettings = KafkaSettings()
     detectors: Annotated[dict[str, dict[str, Any]], BeforeValidator(_detector_sections)] = {}
     shards: int = Field(4, ge=1, le=4096)
 

@@ -16,6 +16,8 @@ from tapewatch.errors import UserError
 
 # Values under such names, and texts in which such names occur, are never printed.
 _SECRET = re.compile("key|token|password|secret", re.IGNORECASE)
+#: Secrets among a table's free keys, such as librdkafka's properties.
+_SECRET_OPTION = re.compile(r"password|secret|ssl\.key\.pem|oauthbearer\.config", re.IGNORECASE)
 _NO_SECRETS = frozenset({"alerts.per_key_per_day"})
 _CREDENTIALS = re.compile(r"://[^/@\s]*@")
 _ADDED_BY_PYDANTIC = ("literal[", "float", "function-", "constrained-")
@@ -193,9 +195,23 @@ def _refuse_secrets(
         if within is not None and SecretStr in (field.annotation, *get_args(field.annotation)):
             key, variable = ".".join((*names, name)), prefix + "__".join((*names, name)).upper()
             raise UserError(f"`{key}` is a secret and must not be in {place}; set {variable} instead")
+        if _is_dict(field) and (secret := _secret_within(within)):
+            key, variable = ".".join((*names, name)), prefix + "__".join((*names, name)).upper()
+            raise UserError(
+                f"`{key}` has {secret}, a secret, which must not be in {place}; "
+                f"set {variable}='{{\"{secret}\": ...}}' instead"
+            )
         section = _model_of(field)
         if section is not None and isinstance(within, Mapping):
             _refuse_secrets(section, within, prefix, place, (*names, name))
+
+
+def _secret_within(table: object, name: str = "") -> str:
+    """Return the first key of a table whose value is a secret, with its dots; empty if there is none."""
+    if not isinstance(table, Mapping):
+        return name if _SECRET_OPTION.search(name) else ""
+    parts = (_secret_within(within, f"{name}.{key}" if name else key) for key, within in table.items())
+    return next(filter(None, parts), "")
 
 
 def _check_variable(model: type[BaseModel], names: list[str], variable: str, value: str) -> None:

@@ -73,6 +73,12 @@ OTHERS: dict[str, Any] = {
     "sinks.kinds": ["stdout"],
     "sinks.scores": True,
     "sinks.sqlite.path": "other.db",
+    "sinks.kafka.topic": "found",
+    "kafka.brokers": "kafka:9092",
+    "kafka.topic": "tape",
+    "kafka.dead_letter_topic": "unread",
+    "kafka.start": "latest",
+    "kafka.group": "mine",
     "api.host": "127.0.0.2",
     "api.port": 9000,
     "shards": 7,
@@ -88,7 +94,7 @@ def test_without_anything_all_is_default() -> None:
 
 
 def test_every_key_is_tried_here() -> None:
-    assert OTHERS.keys() | set(SECRETS) == keys(Settings).keys()
+    assert OTHERS.keys() | set(SECRETS) | {"kafka.options"} == keys(Settings).keys()
 
 
 @pytest.mark.parametrize("key", OTHERS)
@@ -122,6 +128,17 @@ def test_sources_are_merged_key_by_key(place: Path, monkeypatch: pytest.MonkeyPa
     settings = load()
     assert (settings.sinks.scores, settings.sinks.bars) == (True, ["1s"])
     assert (settings.sinks.sqlite.path, settings.source.name) == ("env.db", "file")
+
+
+@pytest.mark.parametrize("name", ["'security.protocol'", "security.protocol"])
+def test_options_of_kafka_are_merged_name_by_name(
+    name: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "tapewatch.toml").write_text(f"[kafka.options]\n{name} = 'SSL'\nclient.id = 'file'\n")
+    (place / ".env").write_text('TAPEWATCH_KAFKA__OPTIONS={"linger.ms": 7, "client.id": "dot"}\n')
+    monkeypatch.setenv("TAPEWATCH_KAFKA__OPTIONS", '{"sasl.password": "hunter2", "enable.x": true}')
+    wanted = {"security.protocol": "SSL", "sasl.password": "hunter2", "enable.x": True}
+    assert load().kafka.options == {**wanted, "linger.ms": 7, "client.id": "dot"}
 
 
 def test_a_value_said_twice_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +180,7 @@ _LATENESS = "`windows.lateness` must be a duration such as 500ms, 5s or 1m, at m
 _BUDGET = "`alerts.per_key_per_day` must be a number above 0 up to 1000000"
 _PATHS = '`source.paths` must be a list of texts, in JSON such as ["day.trades.dbn.zst"]'
 WRONG = {
-    ("SOURCE__KIND", "tape"): "`source.kind` must be one of files, was 'tape'",
+    ("SOURCE__KIND", "tape"): "`source.kind` must be one of files, kafka, was 'tape'",
     ("SOURCE__ON_ERROR", "stop"): "`source.on_error` must be one of fail, skip, was 'stop'",
     ("SOURCE__SPEED", "fast"): "`source.speed` must be 'max' or a number above 0, was 'fast'",
     ("SOURCE__SPEED", "-1"): "`source.speed` must be 'max' or a number above 0, was '-1'",
@@ -201,7 +218,7 @@ WRONG = {
     ("SINKS__BARS", '["1m", "7q"]'): f"{_BARS}, has '7q'",
     ("SINKS__BARS", "1m"): f"""{_BARS}, in JSON such as ["1m"], was '1m'""",
     ("SINKS__BARS", ""): f"{_BARS}, in JSON",
-    ("SINKS__KINDS", '["paper"]'): "`sinks.kinds` must be a list of sqlite, stdout, has 'paper'",
+    ("SINKS__KINDS", '["paper"]'): "`sinks.kinds` must be a list of sqlite, stdout, kafka, has 'paper'",
     ("SINKS__SCORES", "maybe"): "`sinks.scores` must be true or false, was 'maybe'",
     ("SINKS__SQLITE", "[]"): "`sinks.sqlite` must be a table",
     ("SINKS__SQLITE__PATH", ""): "`sinks.sqlite.path` must be a text of 1 or more characters, was ''",
@@ -249,7 +266,11 @@ WRONG_FILES = {
     "[detectors]\nhigh_volume = 3": "`detectors.high_volume` must be a table, was 3",
     "[api]\ntoken = 'x'": "`api.token` is a secret and must not be in tapewatch.toml; set TAPEWATCH_API__TOKEN",
     "api.token = 7": "`api.token` is a secret and must not be in tapewatch.toml",
-    "[kafka]\ntopic = 'x'": "unknown key `kafka`; there are source, windows,",
+    "[elastic]\ntopic = 'x'": "unknown key `elastic`; there are source, windows,",
+    "[kafka]\ntopic = 'a b'": "`kafka.topic` must be a topic's name: up to 249 letters,",
+    "[kafka.options]\na = [1]": "`kafka.options.a",
+    "[kafka.options]\n'sasl.password' = 'hunter2'": "`kafka.options` has sasl.password, a secret, which must not",
+    "[kafka.options]\nssl.key.password = 'hunter2'": "`kafka.options` has ssl.key.password, a secret, which must",
 }
 
 
