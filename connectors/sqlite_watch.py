@@ -127,8 +127,7 @@ class _Opened:
             # Of each series the bars that are not final and those behind them, or else the last one.
             self._bars: dict[_Row, list[_Row]] = {}
             for series in self._series():
-                rows = self._connection.execute(_LAST_BARS, (*series, most)).fetchall()
-                self._bars[series] = self._still_open(rows[::-1])
+                self._bars[series] = self._still_open(self._last_bars(series))
         except (sqlite3.Error, UserError):
             self.close()
             raise
@@ -137,6 +136,15 @@ class _Opened:
         """Return the end of the last bar of each series."""
         rows = self._store.series()
         return {tuple(row[name] for name in _SERIES): row["ts_last"] for row in rows}
+
+    def _last_bars(self, series: _Row) -> list[_Row]:
+        """Return the last final bar of a series and what is behind it, reading no more than that."""
+        rows: list[_Row] = []
+        for row in self._connection.execute(_LAST_BARS, (*series, self._most)):
+            rows.append(row)
+            if row[_FINAL]:
+                break
+        return rows[::-1]
 
     def changes(self) -> list[Document]:
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]

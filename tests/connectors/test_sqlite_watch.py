@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -152,6 +153,35 @@ def test_a_long_tape_is_told_piece_by_piece(path: Path) -> None:
             apply(copy, told)
     assert copy == contents(path)
     assert max(sum(document["document"] == "bar" for document in told) for told in looks) <= 3
+
+
+def test_a_look_costs_by_the_series_not_by_the_bars(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The instructions that SQLite carries out for a look do not grow with the tape."""
+    steps = 0
+    real = sqlite3.connect
+
+    def counting() -> None:
+        nonlocal steps
+        steps += 1
+
+    def counted(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = real(*args, **kwargs)
+        connection.set_progress_handler(counting, 10)
+        return connection
+
+    costs = []
+    for length in (10, 5_000):
+        write(path, bars=[make.bars(*range(1, length), key=key) for key in ("SPY", "QQQ", "IWM")])
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite3, "connect", counted)
+            watch = SqliteWatch(path)
+        with watch:
+            watch.changes()
+            write(path, counters={"records": length})
+            steps = 0
+            assert watch.changes() == []
+            costs.append(steps)
+    assert costs[1] <= 1.5 * costs[0]
 
 
 def test_results_that_are_wiped_and_written_anew_are_told(path: Path) -> None:
