@@ -23,7 +23,7 @@ Document = dict[str, Any]
 _ANOMALY = ", ".join(ANOMALY_FIELDS)
 _BAR = ", ".join(BAR_FIELDS)
 # Steps from one key to the next, from one width of it to the next, and so on, each time by the primary key,
-# so that no bar is read that is not asked for. (For rows of columns SQLite uses an index's first column only.)
+# so that no bar is read that is not asked for. (A comparison of rows would use its first column only.)
 _SERIES = """
 WITH RECURSIVE
 keys (key) AS (
