@@ -235,8 +235,9 @@ class Store:
         }
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        """Close the file, once no other thread is reading from it."""
+        with self._lock:
+            self._connection.close()
 
     def __enter__(self) -> Store:
         return self

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -182,6 +184,26 @@ def test_a_look_costs_by_the_series_not_by_the_bars(path: Path, monkeypatch: pyt
             assert watch.changes() == []
             costs.append(steps)
     assert costs[1] <= 1.5 * costs[0]
+
+
+def test_it_may_be_closed_in_the_middle_of_a_look(path: Path) -> None:
+    """In a process of its own, as SQLite takes the process with it where a connection is closed in use."""
+    tape = make.bars(*range(1, 3_000))
+    write(path, bars=[replace(tape, keys=[f"S{number % 100}" for number in range(2_999)])])
+    program = (
+        "import sys, threading, time\n"
+        "from pathlib import Path\n"
+        "from connectors.sqlite_watch import SqliteWatch\n"
+        "for number in range(150):\n"
+        "    watch = SqliteWatch(Path(sys.argv[1]))\n"
+        "    look = threading.Thread(target=watch.changes)\n"
+        "    look.start()\n"
+        "    time.sleep(0.0002 * (number % 10))\n"
+        "    watch.close()\n"
+        "    look.join()\n"
+        "    assert watch.changes() == []\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=120)
 
 
 def test_results_that_are_wiped_and_written_anew_are_told(path: Path) -> None:
