@@ -22,7 +22,7 @@ from api.problems import PROBLEMS, Json, handle
 from api.request_log import RequestLog
 from api.results import results
 from api.reviews import reviews
-from connectors.store import Store
+from api.store import opened
 from tapewatch.errors import UserError
 from tapewatch.settings import Settings
 
@@ -63,21 +63,21 @@ def described(settings: Settings) -> FastAPI:
     handle(app)
     # Says in the description that a token is asked for; whether it is right the door has seen to.
     token = [Depends(HTTPBearer(auto_error=False))] if settings.api.token else []
-    app.include_router(_service(path))
-    for routes in (metrics(path, process), results(path), reviews(path), flow(process)):
+    app.include_router(_service(settings))
+    for routes in (metrics(settings, process), results(settings), reviews(path), flow(process)):
         app.include_router(routes, dependencies=token)
     app.include_router(live(path))
     return app
 
 
-def _service(path: Path) -> APIRouter:
+def _service(settings: Settings) -> APIRouter:
     routes = APIRouter(tags=["service"])
 
     @routes.get("/health", response_model=Health)
     def health() -> Response:
         """Say that the server answers and can read the results."""
         try:
-            Store(path).close()
+            opened(settings).close()
         except UserError as error:
             # It is answered without a token, and so says no more.
             raise HTTPException(503, "the results cannot be read") from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import orjson
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
@@ -34,12 +35,12 @@ def live(path: Path) -> APIRouter:
             return
         streams.add(socket)
         try:
-            watch = await asyncio.to_thread(SqliteWatch, path)
+            watch = await anyio.to_thread.run_sync(SqliteWatch, path)
             try:
                 await socket.accept()
                 await _until_it_closes(socket, watch)
             finally:
-                await asyncio.to_thread(watch.close)
+                watch.close()
         finally:
             streams.discard(socket)
 
@@ -47,29 +48,29 @@ def live(path: Path) -> APIRouter:
 
 
 async def _until_it_closes(socket: WebSocket, watch: SqliteWatch) -> None:
-    tasks = [asyncio.create_task(_send(socket, watch)), asyncio.create_task(_receive(socket))]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect):
-                await task
+    async with anyio.create_task_group() as both:
 
+        async def receive() -> None:
+            # Nothing is expected of the client but that it goes.
+            while (await socket.receive())["type"] != "websocket.disconnect":
+                pass
+            both.cancel_scope.cancel()
 
-async def _receive(socket: WebSocket) -> None:
-    # Nothing is expected of the client but that it goes.
-    while (await socket.receive())["type"] != "websocket.disconnect":
-        pass
+        async def send() -> None:
+            with contextlib.suppress(WebSocketDisconnect):
+                await _send(socket, watch)
+            both.cancel_scope.cancel()
+
+        both.start_soon(receive)
+        both.start_soon(send)
 
 
 async def _send(socket: WebSocket, watch: SqliteWatch) -> None:
     while True:
         begun = time.monotonic()
-        changes = await asyncio.to_thread(watch.changes)
+        changes = await anyio.to_thread.run_sync(watch.changes)
         took = time.monotonic() - begun
         for document in changes:
             await socket.send_text(orjson.dumps(document).decode())
         if not watch.more:
-            await asyncio.sleep(max(_SECONDS_BETWEEN_LOOKS, _PAUSE_PER_LOOK * took))
+            await anyio.sleep(max(_SECONDS_BETWEEN_LOOKS, _PAUSE_PER_LOOK * took))

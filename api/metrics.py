@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
@@ -14,7 +13,8 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 
 from api.flow_process import FlowProcess
-from connectors.store import Store
+from api.store import opened
+from tapewatch.settings import Settings
 
 #: Counters that are told of as 0 before anything was counted, so that an alert on them can be written.
 _ALWAYS = {
@@ -28,14 +28,14 @@ class StoreCollector(Collector):
 
     Parameters
     ----------
-    path
-        The database file.
+    settings
+        Where the results are.
     process
         The flow that the server runs.
     """
 
-    def __init__(self, path: Path, process: FlowProcess) -> None:
-        self._path, self._process = path, process
+    def __init__(self, settings: Settings, process: FlowProcess) -> None:
+        self._settings, self._process = settings, process
 
     def describe(self) -> Iterable[Metric]:
         """Return nothing: which counters there are is known when they are read."""
@@ -43,7 +43,7 @@ class StoreCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric as it is now; `UserError` if the store cannot be read."""
-        with Store(self._path) as store:
+        with opened(self._settings) as store:
             counters, counts = store.counters(), store.counts()
             detectors, span = store.by_detector(), store.span()
         yield from _counted([(row["name"], row["flow"], row["source"], row["value"]) for row in counters])
@@ -91,10 +91,10 @@ def _counted(rows: list[tuple[str, str, str, int]]) -> Iterator[Metric]:
         yield family
 
 
-def metrics(path: Path, process: FlowProcess) -> APIRouter:
+def metrics(settings: Settings, process: FlowProcess) -> APIRouter:
     """Return the route that Prometheus scrapes."""
     registry = CollectorRegistry()
-    registry.register(StoreCollector(path, process))
+    registry.register(StoreCollector(settings, process))
     routes = APIRouter(tags=["service"])
 
     @routes.get(

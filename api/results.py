@@ -13,11 +13,12 @@ from starlette.responses import Response
 from api.cursors import decoded, encoded
 from api.documents import Anomalies, Stats
 from api.problems import Json
+from api.store import opened
 from api.times import Time
 from connectors.sqlite_pages import AnomalyFilter, Place, anomaly_page
-from connectors.store import Store
 from connectors.store_stats import stats
 from tapewatch.documents import ANOMALY_FIELDS, to_json
+from tapewatch.settings import Settings
 
 
 class Asked(BaseModel):
@@ -35,8 +36,9 @@ class Asked(BaseModel):
     cursor: str | None = Field(None, max_length=500, description="The `next` of the page before.")
 
 
-def results(path: Path) -> APIRouter:
-    """Return the routes that tell of the results in this database, which is opened anew for each request."""
+def results(settings: Settings) -> APIRouter:
+    """Return the routes that tell of the results."""
+    path = Path(settings.sinks.sqlite.path)
     routes = APIRouter(tags=["results"])
 
     @routes.get("/api/anomalies", response_model=Anomalies)
@@ -55,7 +57,7 @@ def results(path: Path) -> APIRouter:
     @routes.get("/api/stats", response_model=Stats)
     def statistics() -> Response:
         """Return counts, rates and lag, as `tapewatch stats --json` does."""
-        with Store(path) as store:
+        with opened(settings) as store:
             return Json(stats(store, time.time_ns()))
 
     return routes

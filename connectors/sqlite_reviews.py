@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +14,9 @@ from tapewatch.errors import UserError
 _NAMES = "anomaly_id, label, reviewer, notes, reviewed_at"
 # The same review told twice is one.
 _INSERT = (
-    f"INSERT INTO reviews ({_NAMES}) SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS (SELECT 1 FROM reviews "  # noqa: S608
-    "WHERE anomaly_id = ?1 AND label = ?2 AND reviewer IS ?3 AND notes IS ?4 AND reviewed_at = ?5)"
+    f"INSERT INTO reviews ({_NAMES}) SELECT :anomaly_id, :label, :reviewer, :notes, :reviewed_at "  # noqa: S608
+    "WHERE NOT EXISTS (SELECT 1 FROM reviews WHERE anomaly_id = :anomaly_id AND label = :label "
+    "AND reviewer IS :reviewer AND notes IS :notes AND reviewed_at = :reviewed_at)"
 )
 
 
@@ -54,7 +55,7 @@ def add_review(path: Path, review: Review) -> bool:
                     "SELECT 1 FROM anomalies WHERE id = ?", (review.anomaly_id,)
                 ).fetchone():
                     return False
-                connection.execute(_INSERT, astuple(review))
+                connection.execute(_INSERT, asdict(review))
     except sqlite3.Error as error:
         raise UserError(explain(error, path)) from error
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -40,7 +41,7 @@ _EARLIEST = -(2**63)
 
 
 class SqliteWatch:
-    """Tells what comes into the store from now on; to be asked by one thread at a time.
+    """Tells what comes into the store from now on.
 
     A bar is told when it is newer than the newest of its series, and again as long as it is not final (of the
     newest ``most / 2``); an anomaly when it is new, grows, or is taken back (of the newest thousand). If the
@@ -64,6 +65,9 @@ class SqliteWatch:
     def __init__(self, path: Path, most: int = 1_000) -> None:
         self._path, self._most = path, most
         self._opened: _Opened | None = None
+        # Closing a connection in the middle of another thread's query takes the process with it.
+        self._lock = threading.Lock()
+        self._closed = False
         self._open()
 
     @property
@@ -76,25 +80,33 @@ class SqliteWatch:
 
         Kinds are ``bar``, ``anomaly`` and ``deleted``, which has the ``id`` of an anomaly taken back.
         """
-        if self._opened is None or self._opened.file != _identity(self._path):
-            self._open()
-            return []
-        try:
-            return self._opened.changes()
-        except (sqlite3.Error, UserError):
-            self.close()
-            return []
+        with self._lock:
+            if self._closed:
+                return []
+            if self._opened is None or self._opened.file != _identity(self._path):
+                self._open()
+                return []
+            try:
+                return self._opened.changes()
+            except (sqlite3.Error, UserError):
+                self._let_go()
+                return []
 
     def _open(self) -> None:
-        self.close()
+        self._let_go()
         with contextlib.suppress(sqlite3.Error, UserError):
             self._opened = _Opened(self._path, self._most)
 
-    def close(self) -> None:
-        """Close the file."""
+    def _let_go(self) -> None:
         if self._opened is not None:
             self._opened.close()
             self._opened = None
+
+    def close(self) -> None:
+        """Close the file, once no other thread is looking at it; there are no changes after that."""
+        with self._lock:
+            self._closed = True
+            self._let_go()
 
     def __enter__(self) -> SqliteWatch:
         return self
@@ -127,8 +139,7 @@ class _Opened:
             # Of each series the bars that are not final and those behind them, or else the last one.
             self._bars: dict[_Row, list[_Row]] = {}
             for series in self._series():
-                rows = self._connection.execute(_LAST_BARS, (*series, most)).fetchall()
-                self._bars[series] = self._still_open(rows[::-1])
+                self._bars[series] = self._still_open(self._last_bars(series))
         except (sqlite3.Error, UserError):
             self.close()
             raise
@@ -137,6 +148,15 @@ class _Opened:
         """Return the end of the last bar of each series."""
         rows = self._store.series()
         return {tuple(row[name] for name in _SERIES): row["ts_last"] for row in rows}
+
+    def _last_bars(self, series: _Row) -> list[_Row]:
+        """Return the last final bar of a series and what is behind it, reading no more than that."""
+        rows: list[_Row] = []
+        for row in self._connection.execute(_LAST_BARS, (*series, self._most)):
+            rows.append(row)
+            if row[_FINAL]:
+                break
+        return rows[::-1]
 
     def changes(self) -> list[Document]:
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]

@@ -22,32 +22,41 @@ Document = dict[str, Any]
 
 _ANOMALY = ", ".join(ANOMALY_FIELDS)
 _BAR = ", ".join(BAR_FIELDS)
-# Steps from one series of bars to the next by the primary key, so that no bar is read that is not asked for.
+# Steps from one key to the next, from one width of it to the next, and so on, each time by the primary key,
+# so that no bar is read that is not asked for. (A comparison of rows would use its first column only.)
 _SERIES = """
-WITH RECURSIVE series (key, width, dataset, instrument_id) AS (
-  SELECT * FROM (SELECT key, width, dataset, instrument_id FROM bars
-                 ORDER BY key, width, dataset, instrument_id LIMIT 1)
+WITH RECURSIVE
+keys (key) AS (
+  SELECT min(key) FROM bars
   UNION ALL
-  SELECT (SELECT key FROM bars b WHERE (b.key, b.width, b.dataset, b.instrument_id)
-            > (s.key, s.width, s.dataset, s.instrument_id)
-            ORDER BY b.key, b.width, b.dataset, b.instrument_id LIMIT 1),
-         (SELECT width FROM bars b WHERE (b.key, b.width, b.dataset, b.instrument_id)
-            > (s.key, s.width, s.dataset, s.instrument_id)
-            ORDER BY b.key, b.width, b.dataset, b.instrument_id LIMIT 1),
-         (SELECT dataset FROM bars b WHERE (b.key, b.width, b.dataset, b.instrument_id)
-            > (s.key, s.width, s.dataset, s.instrument_id)
-            ORDER BY b.key, b.width, b.dataset, b.instrument_id LIMIT 1),
-         (SELECT instrument_id FROM bars b WHERE (b.key, b.width, b.dataset, b.instrument_id)
-            > (s.key, s.width, s.dataset, s.instrument_id)
-            ORDER BY b.key, b.width, b.dataset, b.instrument_id LIMIT 1)
-  FROM series s WHERE s.key IS NOT NULL
+  SELECT (SELECT min(key) FROM bars b WHERE b.key > k.key) FROM keys k WHERE k.key IS NOT NULL
+), widths (key, width) AS (
+  SELECT key, (SELECT min(width) FROM bars b WHERE b.key = k.key) FROM keys k WHERE k.key IS NOT NULL
+  UNION ALL
+  SELECT key, (SELECT min(width) FROM bars b WHERE b.key = w.key AND b.width > w.width)
+  FROM widths w WHERE w.width IS NOT NULL
+), datasets (key, width, dataset) AS (
+  SELECT key, width, (SELECT min(dataset) FROM bars b WHERE b.key = w.key AND b.width = w.width)
+  FROM widths w WHERE w.width IS NOT NULL
+  UNION ALL
+  SELECT key, width, (SELECT min(dataset) FROM bars b WHERE b.key = d.key AND b.width = d.width
+    AND b.dataset > d.dataset)
+  FROM datasets d WHERE d.dataset IS NOT NULL
+), series (key, width, dataset, instrument_id) AS (
+  SELECT key, width, dataset, (SELECT min(instrument_id) FROM bars b WHERE b.key = d.key
+    AND b.width = d.width AND b.dataset = d.dataset)
+  FROM datasets d WHERE d.dataset IS NOT NULL
+  UNION ALL
+  SELECT key, width, dataset, (SELECT min(instrument_id) FROM bars b WHERE b.key = s.key
+    AND b.width = s.width AND b.dataset = s.dataset AND b.instrument_id > s.instrument_id)
+  FROM series s WHERE s.instrument_id IS NOT NULL
 )
 SELECT s.key, s.width, s.dataset, s.instrument_id,
   (SELECT ts_start FROM bars b WHERE b.key = s.key AND b.width = s.width AND b.dataset = s.dataset
      AND b.instrument_id = s.instrument_id ORDER BY ts_start LIMIT 1) AS ts_first,
   (SELECT ts_end FROM bars b WHERE b.key = s.key AND b.width = s.width AND b.dataset = s.dataset
      AND b.instrument_id = s.instrument_id ORDER BY ts_start DESC LIMIT 1) AS ts_last
-FROM series s WHERE s.key IS NOT NULL
+FROM series s WHERE s.instrument_id IS NOT NULL ORDER BY 1, 2, 3, 4
 """
 
 
@@ -226,8 +235,9 @@ class Store:
         }
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        """Close the file, once no other thread is reading from it."""
+        with self._lock:
+            self._connection.close()
 
     def __enter__(self) -> Store:
         return self

@@ -78,7 +78,7 @@ def test_it_ends_cleanly_with_its_flow_and_its_streams(tmp_path: Path, number: i
     with serving.server(tmp_path, **settings) as server:
         process = ask(f"{server.url}/start", {})[1]["process"]
         with connect(f"ws{server.url[4:]}/ws", proxy=None) as stream:
-            assert server.end(number) == 0
+            assert server.end(number) == 0, server.log()
             with pytest.raises(Exception, match="1012"):
                 stream.recv(timeout=10)
         with pytest.raises(ProcessLookupError):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -152,6 +155,55 @@ def test_a_long_tape_is_told_piece_by_piece(path: Path) -> None:
             apply(copy, told)
     assert copy == contents(path)
     assert max(sum(document["document"] == "bar" for document in told) for told in looks) <= 3
+
+
+def test_a_look_costs_by_the_series_not_by_the_bars(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The instructions that SQLite carries out for a look do not grow with the tape."""
+    steps = 0
+    real = sqlite3.connect
+
+    def counting() -> None:
+        nonlocal steps
+        steps += 1
+
+    def counted(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = real(*args, **kwargs)
+        connection.set_progress_handler(counting, 10)
+        return connection
+
+    costs = []
+    for length in (10, 5_000):
+        write(path, bars=[make.bars(*range(1, length), key=key) for key in ("SPY", "QQQ", "IWM")])
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite3, "connect", counted)
+            watch = SqliteWatch(path)
+        with watch:
+            watch.changes()
+            write(path, counters={"records": length})
+            steps = 0
+            assert watch.changes() == []
+            costs.append(steps)
+    assert costs[1] <= 1.5 * costs[0]
+
+
+def test_it_may_be_closed_in_the_middle_of_a_look(path: Path) -> None:
+    """In a process of its own, as SQLite takes the process with it where a connection is closed in use."""
+    tape = make.bars(*range(1, 3_000))
+    write(path, bars=[replace(tape, keys=[f"S{number % 100}" for number in range(2_999)])])
+    program = (
+        "import sys, threading, time\n"
+        "from pathlib import Path\n"
+        "from connectors.sqlite_watch import SqliteWatch\n"
+        "for number in range(150):\n"
+        "    watch = SqliteWatch(Path(sys.argv[1]))\n"
+        "    look = threading.Thread(target=watch.changes)\n"
+        "    look.start()\n"
+        "    time.sleep(0.0002 * (number % 10))\n"
+        "    watch.close()\n"
+        "    look.join()\n"
+        "    assert watch.changes() == []\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=120)
 
 
 def test_results_that_are_wiped_and_written_anew_are_told(path: Path) -> None:
