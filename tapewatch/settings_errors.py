@@ -221,6 +221,8 @@ def _check_variable(model: type[BaseModel], names: list[str], variable: str, val
 
 
 def _example(field: FieldInfo, *, wants_list: bool) -> str:
+    if field.examples:
+        return orjson.dumps(field.examples[0]).decode()
     if wants_list:
         default: Any = field.default
         return orjson.dumps(default or ["day.trades.dbn.zst"]).decode()
