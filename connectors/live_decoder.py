@@ -1,7 +1,8 @@
 """The bytes of a live session: runs of records of one schema, and what the gateway says between them.
 
 A session is a DBN stream without end: metadata, then records, among them symbol mappings, heartbeats,
-notices and errors. No single market record is touched; the layouts are those of Databento's DBN specification.
+notices and errors. No single market record is touched; the layouts are those of Databento's DBN
+specification.
 """
 
 from __future__ import annotations

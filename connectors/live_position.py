@@ -1,9 +1,9 @@
 """How far a live tape has been read, and what of a new session was read before.
 
-A gateway replays from a time on, not from a record. It is asked for what was a little earlier than the latest record,
-and what was read before is skipped by its place: of each instrument (and publisher) everything before
-its last time, and as many records of that very time as had come. Records are never compared with each other, as
-tapes hold identical ones. The order between instruments may differ from one session to the next.
+A gateway replays from a time on, not from a record. It is asked for what was a little earlier than the
+latest record, and what was read before is skipped by its place: of each instrument (and publisher) everything
+before its last time, and as many records of that very time as had come. Records are never compared with each
+other, as tapes hold identical ones. The order between instruments may differ from one session to the next.
 
 It makes no difference whether the gateway selects by ``ts_event``, as Databento's does, or by ``ts_recv``.
 """
@@ -151,7 +151,7 @@ class Replay:
         ties = np.flatnonzero(known & (signed == last))
         if len(ties):
             seen[ties] = self._counted(place[ties])
-        # What has no time to go by stands where it stood: before the next that was read, or behind all of them.
+        # What has no time to go by stands where it stood: before one that was read, or behind all of them.
         behind = np.flatnonzero(seen & possible)
         seen[~possible] = np.flatnonzero(~possible) < (behind[-1] if len(behind) else 0)
         if possible.any():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
 
 from connectors.files import FilesSource
 from connectors.sqlite_schema import open_for_writing
@@ -24,6 +25,7 @@ from tapewatch.documents import Results
 from tapewatch.errors import UserError
 from tapewatch.log import log
 from tapewatch.progress import count_anomalies
+from tapewatch.records import Tape
 from tapewatch.settings import WIDTHS, Settings, load
 
 
@@ -39,16 +41,29 @@ def market(settings: Settings) -> Dataflow:
         source=settings.source.name,
     )
     sinks = _sinks(settings)
-    files = FilesSource(settings.source, slots=settings.shards * len(sinks))
-    _warn_of_unseen_widths(files, judging)
+    origin = _origin(settings, judging, slots=settings.shards * len(sinks))
 
     flow = Dataflow("market")
-    tape = source("tape", flow, files)
+    tape = source("tape", flow, origin)
     shards = shard("shards", tape, settings.shards)
     bars = windowed_bars("bars", shards, judging.widths, judging.lateness_ns)
     judged = judge("judge", bars, judging)
     store("results", judged, sinks)
     return flow
+
+
+def _origin(settings: Settings, judging: JudgeSettings, slots: int) -> Source[Tape]:
+    """Return the source of the settings; what is wrong with it is told now."""
+    if settings.source.kind == "live":
+        from connectors.databento_live import LiveSource  # whose library not everybody has
+
+        live = LiveSource(settings.live, settings.source.batch_records, slots)
+        _warn_of_unseen_widths(settings.live.dataset, live.width_ns, judging)
+        return live
+    files = FilesSource(settings.source, slots)
+    for chain in files.chains:
+        _warn_of_unseen_widths(chain.name, chain.width_ns, judging)
+    return files
 
 
 def _sinks(settings: Settings) -> dict[str, Any]:
@@ -76,13 +91,10 @@ def _acknowledge(first_slot: int, results: Results) -> None:
     acknowledge(results.credit, first_slot + results.shard, results.seq)
 
 
-def _warn_of_unseen_widths(files: FilesSource, judging: JudgeSettings) -> None:
-    for chain in files.chains:
-        unseen = [width for width in judging.widths if WIDTHS[width] < chain.width_ns]
-        if unseen:
-            log.warning(
-                "%s holds coarser bars than %s; there will be none of those", chain.name, ", ".join(unseen)
-            )
+def _warn_of_unseen_widths(name: str, width_ns: int, judging: JudgeSettings) -> None:
+    unseen = [width for width in judging.widths if WIDTHS[width] < width_ns]
+    if unseen:
+        log.warning("%s holds coarser bars than %s; there will be none of those", name, ", ".join(unseen))
 
 
 def build() -> Dataflow:
