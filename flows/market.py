@@ -58,8 +58,15 @@ def _origin(settings: Settings, judging: JudgeSettings, slots: int) -> Source[Ta
         from connectors.kafka import KafkaSource  # whose libraries not everybody has
 
         return KafkaSource(settings.kafka, settings.source, slots)
+    if settings.source.kind == "live":
+        from connectors.databento_live import LiveSource  # whose library not everybody has
+
+        live = LiveSource(settings.live, settings.source.batch_records, slots)
+        _warn_of_unseen_widths(settings.live.dataset, live.width_ns, judging)
+        return live
     files = FilesSource(settings.source, slots)
-    _warn_of_unseen_widths(files, judging)
+    for chain in files.chains:
+        _warn_of_unseen_widths(chain.name, chain.width_ns, judging)
     return files
 
 
@@ -92,13 +99,10 @@ def _acknowledge(first_slot: int, results: Results) -> None:
     acknowledge(results.credit, first_slot + results.shard, results.seq)
 
 
-def _warn_of_unseen_widths(files: FilesSource, judging: JudgeSettings) -> None:
-    for chain in files.chains:
-        unseen = [width for width in judging.widths if WIDTHS[width] < chain.width_ns]
-        if unseen:
-            log.warning(
-                "%s holds coarser bars than %s; there will be none of those", chain.name, ", ".join(unseen)
-            )
+def _warn_of_unseen_widths(name: str, width_ns: int, judging: JudgeSettings) -> None:
+    unseen = [width for width in judging.widths if WIDTHS[width] < width_ns]
+    if unseen:
+        log.warning("%s holds coarser bars than %s; there will be none of those", name, ", ".join(unseen))
 
 
 def build() -> Dataflow:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -39,6 +40,10 @@ _UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": SECOND, "m": MINUTE, "h": 
 WIDTHS = {"1s": SECOND, "10s": 10 * SECOND, "1m": MINUTE, "1h": HOUR, "1d": DAY}
 
 Width = Literal["1s", "10s", "1m", "1h", "1d"]
+LiveSchema = Literal[
+    "trades", "tbbo", "tcbbo", "mbp-1", "cmbp-1", "mbp-10", "mbo",
+    "ohlcv-1s", "ohlcv-1m", "ohlcv-1h", "ohlcv-1d",
+]  # fmt: skip
 
 
 def duration_ns(text: Any) -> int:  # noqa: ANN401 - whatever a person wrote
@@ -99,6 +104,10 @@ def _each_once(values: list[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
+#: Commas, bars and line ends would be taken for the gateway's own.
+_Symbol = Annotated[str, Field(pattern=r"^[^|,\x00-\x1f\x7f]{1,70}$")]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
@@ -106,9 +115,9 @@ class _Section(BaseModel):
 class SourceSettings(_Section):
     """Where the tape comes from."""
 
-    kind: Annotated[Literal["files", "kafka"], BeforeValidator(lambda v: "files" if v == "dbn" else v)] = (
-        "files"
-    )
+    kind: Annotated[
+        Literal["files", "kafka", "live"], BeforeValidator(lambda v: "files" if v == "dbn" else v)
+    ] = "files"
     name: str = Field("", max_length=200)
     speed: Annotated[float | Literal["max"], BeforeValidator(_speed)] = "max"
     paths: Annotated[list[str], BeforeValidator(from_json)] = []
@@ -144,6 +153,27 @@ class KafkaSettings(_Section):
     def dead_letters(self) -> str:
         """Where messages go that cannot be read: ``<topic>.dead`` unless a topic is named."""
         return self.dead_letter_topic or f"{self.topic}.dead"
+
+
+with warnings.catch_warnings():
+    # pydantic's models have a method `schema`, which it has long replaced.
+    warnings.simplefilter("ignore", UserWarning)
+
+    class LiveSettings(_Section):
+        """The subscription that is read with ``source.kind = "live"``; its key is no setting."""
+
+        dataset: str = Field(
+            "", pattern=r"^([A-Z0-9]+\.[A-Z0-9]+)?$", description="a dataset's code such as EQUS.MINI"
+        )
+        schema: LiveSchema = "trades"  # type: ignore[assignment]
+        symbols: Annotated[list[_Symbol], BeforeValidator(from_json), AfterValidator(_each_once)] = Field(
+            [], description="a list of symbols", examples=[["SPY", "QQQ"]]
+        )
+        stype_in: Literal["raw_symbol", "instrument_id", "parent", "continuous"] = "raw_symbol"
+        gateway: str = Field(
+            "", pattern=r"^[A-Za-z0-9._:-]*$", max_length=253, description="the name or address of a host"
+        )
+        port: int = Field(13_000, ge=1, le=65_535)
 
 
 class WindowSettings(_Section):
@@ -242,6 +272,7 @@ class Settings(BaseSettings):
     )
 
     source: SourceSettings = SourceSettings()
+    live: LiveSettings = LiveSettings()
     windows: WindowSettings = WindowSettings()
     alerts: AlertSettings = AlertSettings()
     sinks: SinkSettings = SinkSettings()
@@ -276,6 +307,11 @@ def _dotenv() -> dict[str, str | None]:
         return dict(dotenv_values(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the settings in {path}: {error}") from error
+
+
+def secret(name: str) -> str:
+    """Return a secret from the environment, or from ``.env``; empty if it is in neither."""
+    return (os.environ.get(name) or _dotenv().get(name) or "").strip()
 
 
 def settings_file() -> Path:
