@@ -11,11 +11,12 @@ from operators.block_trade import BlockTrade
 from operators.detector import Detector
 from operators.feed_integrity import FeedIntegrity
 from operators.high_volume import HighVolume
+from operators.online import HalfSpaceTrees
 from operators.price_jump import PriceJump
 from tapewatch.errors import UserError
 from tapewatch.settings import explain
 
-KNOWN: tuple[type[Detector], ...] = (HighVolume, BlockTrade, PriceJump, FeedIntegrity)
+KNOWN: tuple[type[Detector], ...] = (HighVolume, BlockTrade, PriceJump, FeedIntegrity, HalfSpaceTrees)
 
 
 def detectors(sections: Mapping[str, Mapping[str, Any]]) -> tuple[Detector, ...]:
