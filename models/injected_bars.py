@@ -11,8 +11,8 @@ import numpy as np
 
 from tapewatch.records import Array, Int64s
 
-#: Bars an event keeps from the next one, and from the beginning and the end.
-APART, _FIRST, _LAST = 40, 120, 20
+#: Bars an event keeps from the next one, from the beginning, and from the end.
+APART, CONTEXT, _LAST = 40, 120, 20
 _LOCAL = 60
 _LOW = 0xFFFF_FFFF
 _SIGMA_OF_LOG_VOLUME = 0.6
@@ -42,12 +42,12 @@ def inject(
     """
     bars = bars.copy()
     count = rng.poisson(events_per_bar * len(bars))
-    room = len(bars) - _FIRST - _LAST
+    room = len(bars) - CONTEXT - _LAST
     events: list[tuple[str, int, int]] = []
     if room <= 0:
         return bars, events
     kinds = list(KINDS)
-    for at in np.sort(rng.integers(_FIRST, _FIRST + room, count)).tolist():
+    for at in np.sort(rng.integers(CONTEXT, CONTEXT + room, count)).tolist():
         if events and at - events[-1][2] < APART:
             continue
         kind = kinds[int(rng.integers(len(kinds)))]
@@ -60,13 +60,13 @@ def inject(
 
 
 def _volume_alone(bars: Array, at: int, size: float, unit: int, rng: np.random.Generator) -> int:
-    """Heavy volume that moves nothing."""
+    """Trade heavily without moving."""
     _busier(bars[at : at + 1], float(np.exp(size * _SIGMA_OF_LOG_VOLUME)))
     return at + 1
 
 
 def _range_alone(bars: Array, at: int, size: float, unit: int, rng: np.random.Generator) -> int:
-    """A wide bar on usual volume that ends where it would have."""
+    """Widen a bar on usual volume that ends where it would have."""
     more = round(size * unit * 0.5)
     bars["high"][at] += more
     bars["low"][at] -= more
@@ -74,7 +74,7 @@ def _range_alone(bars: Array, at: int, size: float, unit: int, rng: np.random.Ge
 
 
 def _spike(bars: Array, at: int, size: float, unit: int, rng: np.random.Generator) -> int:
-    """A price far off to one side, at once reverted."""
+    """Print a price far off to one side, at once reverted."""
     if rng.random() < 0.5:
         bars["high"][at] += round(size * unit * 0.6)
     else:
@@ -83,7 +83,7 @@ def _spike(bars: Array, at: int, size: float, unit: int, rng: np.random.Generato
 
 
 def _jump(bars: Array, at: int, size: float, unit: int, rng: np.random.Generator) -> int:
-    """A move that stays."""
+    """Move for good."""
     shift = round(size * unit * 0.6) * int(rng.choice([-1, 1]))
     _shifted(bars, at + 1, len(bars), np.full(len(bars) - at - 1, shift, np.int64))
     bars["close"][at] += shift
@@ -95,7 +95,7 @@ def _jump(bars: Array, at: int, size: float, unit: int, rng: np.random.Generator
 
 
 def _crash(bars: Array, at: int, size: float, unit: int, rng: np.random.Generator) -> int:
-    """A fall over minutes that is made up for, on heavy volume."""
+    """Fall over minutes and recover, on heavy volume."""
     last = at + _CRASH_BARS
     depth = np.interp(np.arange(_CRASH_BARS), [0, 1, _CRASH_BARS - 1], [0.5, 1.0, 0.0])
     shift = -np.rint(depth * size * unit * 0.8).astype(np.int64)

@@ -18,6 +18,8 @@ SHAPES = (
     "return", "range", "wick", "trend", "volume", "trades", "average_size", "largest_trade", "imbalance",
     "vwap_distance",
 )  # fmt: skip
+#: Those that only bars made from trades can tell.
+NEED_TRADES = [5, 6, 7, 8, 9]
 #: Bars of the trend.
 TREND = 5
 _LARGEST_MOVE = 2**56

@@ -41,7 +41,7 @@ class FeatureLogic:
     """
 
     #: Name of the detector in sentences.
-    _title: ClassVar[str]
+    _title: str
 
     def __init__(self, width: Width, resume: dict[str, Any] | None) -> None:
         self._width_ns = WIDTHS[width]
@@ -79,7 +79,7 @@ class FeatureLogic:
         first, second = np.argsort(-shares, kind="stable")[:2]
         seen, usual = (float(scores.details[name][index, first]) for name in ("observed", "expected"))
         reason = (
-            f"{key} is unlike itself to the {self._title}, mostly by its {_told(first, values)}: "
+            f"{key} is unlike itself to {self._title}, mostly by its {_told(first, values)}: "
             f"{amount(seen)} where {amount(usual)} is usual"
         )
         if shares[second] >= _WORTH_TELLING:

@@ -205,7 +205,7 @@ class SharedFeatures:
         saved = resume or {}
         self._by_width = {w: BarFeatures(WIDTHS[w], saved.get(w)) for w in WIDTHS if w in widths}
         #: The bars last told of, by width, and their features: the next detector is given the same.
-        self._last: dict[str, tuple[Array, Features]] = {}
+        self._last: dict[str, tuple[Any, Features]] = {}
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state to resume from."""

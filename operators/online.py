@@ -32,11 +32,20 @@ class HalfSpaceTrees(FeatureDetector):
     """Bars whose combination of features is rare among the instrument's last ones."""
 
     name: ClassVar[str] = "half_space_trees"
-    scale: ClassVar[Scale] = Scale(lowest=-3, octaves=7, shape=0.0, spread=0.1, prior_peaks=20, warm_up=45)
+    scale: ClassVar[Scale] = Scale(
+        lowest=-3,
+        octaves=7,
+        shape=0.0,
+        spread=0.18,
+        prior_peaks=30,
+        warm_up=45,
+        usual_threshold=4.0,
+        prior_observations=150,
+    )
 
-    n_trees: int = Field(25, ge=1, le=100)
+    n_trees: int = Field(50, ge=1, le=100)
     height: int = Field(8, ge=1, le=10)
-    window_size: int = Field(100, ge=20, le=2000)
+    window_size: int = Field(64, ge=20, le=2000)
     seed: int = Field(1, ge=0, le=2**32 - 1)
     drift_delta: float = Field(0.002, ge=0, lt=1)
 
@@ -64,7 +73,7 @@ def bounded(values: Array) -> Floats:
 class _HalfSpaceLogic(FeatureLogic):
     """Per instrument: the leaves of this window and of the last full one, and the drift of scores."""
 
-    _title = "half-space trees"
+    _title = "the half-space trees"
 
     def __init__(self, settings: HalfSpaceTrees, resume: _Resume) -> None:
         super().__init__(settings.width, resume)
