@@ -100,15 +100,16 @@ class HalfSpaceTrees:
         """
         count = 1 << self.height
         place = leaves + np.arange(self.trees) * count
-        number = np.bincount(place.ravel(), minlength=self.trees * count).reshape(self.trees, count)
-        total = np.zeros((self.trees, count), np.int64)
-        light = np.zeros((self.trees, count), bool)
-        for depth in range(self.height + 1):
-            held = number.reshape(self.trees, 1 << depth, -1).sum(axis=2)
-            held = np.repeat(held, count >> depth, axis=1)
-            total += np.where(light, 0, held << depth)
-            light |= held < _TOO_LIGHT * self.window
-        return total.astype(np.int32)
+        held = [np.bincount(place.ravel(), minlength=self.trees * count).astype(np.int32)]
+        for _ in range(self.height):
+            held.append(held[-1][::2] + held[-1][1::2])
+        total, light = held[-1], held[-1] < _TOO_LIGHT * self.window
+        for depth in range(1, self.height + 1):
+            number = held[self.height - depth]
+            total, light = np.repeat(total, 2), np.repeat(light, 2)
+            total += np.where(light, 0, number << depth)
+            light |= number < _TOO_LIGHT * self.window
+        return total.reshape(self.trees, count)
 
     def masses(self, weights: Array, leaves: Array) -> Int64s:
         """Return the mass of points by their leaves, summed over the trees, shape ``(n,)``."""

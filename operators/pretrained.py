@@ -109,7 +109,7 @@ class Autoencoder(_Pretrained):
     scale: ClassVar[Scale] = Scale(
         lowest=-5,
         octaves=13,
-        shape=0.0,
+        shape=0.15,
         spread=0.22,
         prior_peaks=40,
         warm_up=45,
