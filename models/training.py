@@ -89,6 +89,7 @@ def train(
         "architecture": trained.architecture,
         "seed": seed,
         "data": list(data.sources),
+        "training_bars": len(data.training.label),
         "held_out": f"the last {1 - TRAINED:.0%} of each instrument's bars, with injected anomalies",
         "versions": _versions(),
         "bytes": len(trained.model),
