@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -19,6 +19,9 @@ from operators.ordered import Ordered
 from operators.scale import Scale
 from tapewatch.records import Array, Floats, Int64s
 from tapewatch.settings import Width
+
+if TYPE_CHECKING:
+    from operators.features import Features
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Segments:
         scores are neither judged nor learned; a detector must not compare across them.
     severities
         Of bars that the ensemble reads: what each member makes of them, NaN where it says nothing.
+    features
+        Of bars, if they were computed once for all detectors that use them.
     """
 
     rows: Array
@@ -58,6 +63,7 @@ class Segments:
     breaks: Breaks | None = None
     after_break: Array | None = None
     severities: Mapping[str, Floats] | None = None
+    features: Features | None = None
 
     @property
     def row_of(self) -> Array:
@@ -161,6 +167,8 @@ class Detector(BaseModel):
     least: ClassVar[float] = 0.0
     #: What an episode is made of, in the plural.
     unit: ClassVar[str] = ""
+    #: Whether its logic wants `Segments.features`.
+    uses_features: ClassVar[bool] = False
 
     enabled: bool = True
 

@@ -12,11 +12,17 @@ from operators.detector import Detector
 from operators.ensemble import Ensemble
 from operators.feed_integrity import FeedIntegrity
 from operators.high_volume import HighVolume
+from operators.online import HalfSpaceTrees
+from operators.pretrained import Autoencoder, IsolationForest
 from operators.price_jump import PriceJump
+from operators.river_models import River
 from tapewatch.errors import UserError
 from tapewatch.settings import explain
 
-KNOWN: tuple[type[Detector], ...] = (HighVolume, BlockTrade, PriceJump, FeedIntegrity, Ensemble)
+KNOWN: tuple[type[Detector], ...] = (
+    HighVolume, BlockTrade, PriceJump, FeedIntegrity, HalfSpaceTrees, IsolationForest, Autoencoder, River,
+    Ensemble,
+)  # fmt: skip
 
 
 def detectors(sections: Mapping[str, Mapping[str, Any]]) -> tuple[Detector, ...]:

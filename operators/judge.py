@@ -13,6 +13,7 @@ from operators.bars import BarBatch
 from operators.breaks import BreakLog, Breaks
 from operators.calibrate import Calibration, Verdicts
 from operators.detector import Detector, Logic, Scores, Segments, segments_of_bars
+from operators.features import SharedFeatures
 from operators.incidents import Alarm, Incidents
 from tapewatch.documents import Anomaly, BarTable, Results, ScoreTable
 from tapewatch.records import HOUR, Array, Floats
@@ -73,6 +74,8 @@ class Judge:
         }
         widest = max((WIDTHS[width] for width in settings.widths), default=0)
         self._breaks = BreakLog(2 * widest + settings.lateness_ns, saved.get("breaks"))
+        wanted = {d.bar_width for d in settings.detectors if d.uses_features and d.bar_width is not None}
+        self._features = SharedFeatures(wanted, saved.get("features"))
         self._incidents: Incidents = saved.get("incidents") or Incidents(HOUR)
         #: Widths of which all severities are wanted, because the ensemble reads them.
         self._together = {d.bar_width for d in settings.detectors if d.reads == "severities"}
@@ -86,6 +89,7 @@ class Judge:
             "logics": {name: logic.snapshot() for name, logic in self._logics.items()},
             "calibrations": {name: c.snapshot() for name, c in self._calibrations.items()},
             "breaks": self._breaks.snapshot(),
+            "features": self._features.snapshot(),
             "incidents": self._incidents.copy(),
             "early": {key: list(ids) for key, ids in self._early.items()},
         }
@@ -161,6 +165,8 @@ class Judge:
         segments = segments_of_bars(bars, batch.names, self._breaks.touched(bars, WIDTHS[width]))
         if detector.reads == "severities":
             segments = replace(segments, severities=severities.get(width, {}))
+        if detector.uses_features:
+            segments = self._features.added(segments, width, learn=learn)
         scores = self._logics[detector.id].score(segments, learn=learn)
         if segments.after_break is not None:
             scores.score[segments.after_break] = np.nan

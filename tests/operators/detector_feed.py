@@ -93,7 +93,7 @@ class Feed:
         assert len(scores.score) == len(segments.items) == segments.starts[-1]
         rows = segments.row_of
         forced = np.zeros(len(rows), bool) if scores.forced is None else scores.forced
-        for i, (row, item) in enumerate(zip(rows.tolist(), segments.items, strict=True)):
+        for i, (row, item) in enumerate(zip(rows.tolist(), np.asarray(segments.items), strict=True)):
             start = int(item["ts_event" if self.detector.reads == "records" else "ts_start"])
             place = (segments.names[row], start)
             self._count[place] = self._count.get(place, 0) + 1

@@ -151,5 +151,5 @@ def test_kills_and_resumes_change_nothing(
         until(running, tmp_path, len(tape))
         stopped(running)
     assert results(tmp_path) == wanted
-    assert [asked[1].get("start") for asked in serving.asked][0] is None
+    assert serving.asked[0][1].get("start") is None
     assert all("start" in asked[1] for asked in serving.asked[1:])

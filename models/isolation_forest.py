@@ -1,0 +1,137 @@
+"""Training the isolation forest, and writing it as one tree ensemble.
+
+Liu, Ting and Zhou, "Isolation Forest", 2008, as scikit-learn has it. A point's anomaly score is ``2**-x``,
+where ``x`` is its mean depth in the trees over the depth to be expected. So a leaf carries its own share of
+``x``, the trees' shares are summed by ONNX's ``TreeEnsembleRegressor``, and one ``2**-x`` ends the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from models.exact import finest_steps, on_grid, require_exact
+from models.onnx_graph import model_of
+from tapewatch.records import Array
+
+TREES, SAMPLES = 100, 1024
+_TREES_AT_ONCE = 10
+
+
+def train(
+    points: Array,
+    seed: int,
+    trees: int = TREES,
+    samples: int = SAMPLES,
+    on_tree: Callable[[int], None] = lambda done: None,
+) -> Any:  # noqa: ANN401 - scikit-learn has no types
+    """Return scikit-learn's forest, fitted to float32 points ``(n, features)``.
+
+    ``on_tree`` is told how many trees have grown.
+    """
+    from sklearn.ensemble import IsolationForest
+
+    samples = min(samples, len(points))
+    forest = IsolationForest(n_estimators=0, max_samples=samples, random_state=seed, warm_start=True)
+    for done in range(_TREES_AT_ONCE, trees + _TREES_AT_ONCE, _TREES_AT_ONCE):
+        forest.set_params(n_estimators=min(done, trees))
+        forest.fit(points)
+        on_tree(min(done, trees))
+    return forest
+
+
+def export(forest: Any, input_name: str = "features") -> bytes:  # noqa: ANN401 - scikit-learn has no types
+    """Return the forest as an ONNX model with one input ``[N, F]`` and outputs ``score`` and ``depth``.
+
+    ``score`` is what ``-forest.score_samples`` returns, within 1e-6; ``depth`` is ``x``, the same
+    to the last bit whatever the size of the batch.
+
+    Raises
+    ------
+    ArithmeticError
+        If the sum of the leaves could round.
+    """
+    from onnx import TensorProto, helper
+
+    usual = _expected_depth(np.array([float(forest.max_samples_)]))[0]
+    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    leaves: list[Array] = []
+    middles: list[float] = []
+    for number, (estimator, features) in enumerate(
+        zip(forest.estimators_, forest.estimators_features_, strict=True)
+    ):
+        tree = estimator.tree_
+        is_leaf = tree.children_left < 0
+        depth = _node_depths(tree) + _expected_depth(tree.n_node_samples.astype(np.float64))
+        share = depth[is_leaf] / (len(forest.estimators_) * usual)
+        # Leaves count from the middle of their tree's, which leaves the sum one more bit.
+        middles.append((share.max() + share.min()) / 2)
+        leaves.append(share - middles[-1])
+        count, at_leaf = tree.node_count, np.flatnonzero(is_leaf)
+        feature = np.where(is_leaf, 0, features[np.where(is_leaf, 0, tree.feature)])
+        columns["nodes_treeids"] += [number] * count
+        columns["nodes_nodeids"] += range(count)
+        columns["nodes_featureids"] += feature.tolist()
+        columns["nodes_values"] += np.where(is_leaf, 0, _at_most(tree.threshold)).tolist()
+        columns["nodes_modes"] += np.where(is_leaf, "LEAF", "BRANCH_LEQ").tolist()
+        columns["nodes_truenodeids"] += np.where(is_leaf, 0, tree.children_left).tolist()
+        columns["nodes_falsenodeids"] += np.where(is_leaf, 0, tree.children_right).tolist()
+        columns["target_treeids"] += [number] * len(at_leaf)
+        columns["target_nodeids"] += at_leaf.tolist()
+        columns["target_ids"] += [0] * len(at_leaf)
+    steps = finest_steps(1.001 * sum(float(np.abs(share).max()) for share in leaves), np.float32)
+    leaves = [on_grid(share, steps) for share in leaves]
+    require_exact(sum(float(np.abs(share).max()) for share in leaves), steps, np.float32)
+    columns["target_weights"] = np.concatenate(leaves).tolist()
+    ensemble: dict[str, Any] = columns
+    nodes = [
+        helper.make_node(
+            "TreeEnsembleRegressor", [input_name], ["from_middle"], domain="ai.onnx.ml", n_targets=1,
+            aggregate_function="SUM", post_transform="NONE", **ensemble,
+        ),
+        helper.make_node("Add", ["from_middle", "middle"], ["depth"]),
+        helper.make_node("Neg", ["depth"], ["negative"]),
+        helper.make_node("Pow", ["two", "negative"], ["score"]),
+    ]  # fmt: skip
+    return model_of(
+        "isolation_forest",
+        nodes,
+        inputs={input_name: (TensorProto.FLOAT, ["N", int(forest.n_features_in_)])},
+        outputs={name: (TensorProto.FLOAT, ["N", 1]) for name in ("score", "depth")},
+        constants={"two": np.array(2.0, np.float32), "middle": np.array(sum(middles), np.float32)},
+    )
+
+
+_COLUMNS = (
+    "nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_values", "nodes_modes", "nodes_truenodeids",
+    "nodes_falsenodeids", "target_treeids", "target_nodeids", "target_ids",
+)  # fmt: skip
+
+
+def _at_most(thresholds: Array) -> Array:
+    """Return the largest float32 that is no larger: no float32 lies between the two."""
+    near = thresholds.astype(np.float32)
+    return np.where(near > thresholds, np.nextafter(near, np.float32(-np.inf)), near)
+
+
+def _node_depths(tree: Any) -> Array:  # noqa: ANN401 - scikit-learn has no types
+    """Return the depth of each node, 0 for the root; a node comes before its children."""
+    depth = np.zeros(tree.node_count)
+    for node in range(tree.node_count):
+        for child in (tree.children_left[node], tree.children_right[node]):
+            if child >= 0:
+                depth[child] = depth[node] + 1
+    return depth
+
+
+def _expected_depth(samples: Array) -> Array:
+    """Return the mean depth of an unsuccessful search in a tree of so many points (Liu et al., eq. 1).
+
+    >>> _expected_depth(np.array([1.0, 2.0, 256.0])).round(4).tolist()
+    [0.0, 1.0, 10.2448]
+    """
+    safe = np.maximum(samples, 3.0)
+    depth = 2 * (np.log(safe - 1) + np.euler_gamma) - 2 * (safe - 1) / safe
+    return np.where(samples <= 1, 0.0, np.where(samples == 2, 1.0, depth))
