@@ -96,6 +96,8 @@ def alarm_of(judged: Judged, logic: Logic, stream: Stream, index: int) -> Alarm:
     if not (np.isfinite(score) and np.isfinite(threshold)):
         score, threshold = explained.observed / max(explained.expected, 1e-300), 1.0
     severity = float(np.nan_to_num(judged.verdicts.severity[index]))
+    if scores.most is not None:
+        severity = min(severity, float(scores.most[index]))
     if scores.forced is not None and bool(scores.forced[index]):
         severity = max(severity, _LEAST_FORCED if scores.least is None else float(scores.least[index]))
     instrument_id = int(item["instrument_id"])

@@ -49,7 +49,7 @@ class BadTicks(Detector):
         prior_observations=300,
     )
     share: ClassVar[float] = 0.3
-    least: ClassVar[float] = 5.0
+    least: ClassVar[float] = 8.0
     unit: ClassVar[str] = "bad ticks"
 
     limits: dict[str, float] = Field(default_factory=dict)
@@ -125,7 +125,9 @@ class _BadTicksLogic:
             self._times[rows] = latest(segments.times, self._times[rows], starts)
             self._waiting[rows] = latest(records, self._waiting[rows], starts)
             self._seen[rows] += np.diff(starts)
-        return Scores(score, forced, {"before": before, "after": after}, judged, at)
+        # Where prices move tick by tick, next to nothing lies beyond the body: its tail says little of severity.
+        most = 100.0 - 50.0 * np.sqrt(BadTicks.least / np.maximum(score, BadTicks.least))
+        return Scores(score, forced, {"before": before, "after": after}, judged, at, most=most)
 
     def _grow(self, rows: int) -> None:
         self._prices, self._times = grown(self._prices, rows), grown(self._times, rows)

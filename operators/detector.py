@@ -104,6 +104,8 @@ class Scores:
         Of records: when what is wrong began, int64 ns, if not with the record itself.
     least
         Of forced items: the least severity each has, if not 50.
+    most
+        The most severity each item can have, if not 100.
     """
 
     score: Floats
@@ -113,6 +115,7 @@ class Scores:
     decided: Int64s | None = None
     since: Int64s | None = None
     least: Floats | None = None
+    most: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)

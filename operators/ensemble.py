@@ -37,8 +37,8 @@ class Ensemble(Detector):
         spread=0.15,
         prior_peaks=20,
         warm_up=45,
-        usual_threshold=3.5,
-        prior_observations=100,
+        usual_threshold=4.2,
+        prior_observations=150,
     )
 
     width: Width = "1m"

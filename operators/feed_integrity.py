@@ -30,7 +30,7 @@ class FeedIntegrity(Detector):
         spread=0.25,
         prior_peaks=25,
         warm_up=60,
-        usual_threshold=12.0,
+        usual_threshold=14.0,
         prior_observations=150,
     )
     unit: ClassVar[str] = "silences"

@@ -26,7 +26,7 @@ _BLOCK, _BLOCKS = 128, 2
 #: Pauses of less than this many times the usual gap are not looked at.
 _LEAST = 2
 #: No pause counts for more than this in a rhythm, and no rhythm is faster than that.
-_LONGEST_BEAT, _FASTEST_BEAT = 10 * MINUTE, 1_000_000.0
+_LONGEST_BEAT, _FASTEST_BEAT = 10 * MINUTE, SECOND / 10
 _SLOT = 5 * MINUTE
 _SLOTS = DAY // _SLOT
 #: Days for which a slot in which the instrument traded counts as one in which it trades.
