@@ -63,10 +63,11 @@ def _train(name: str, patterns: list[str], out: Path, seed: int) -> None:
     told = card["metrics"]
     typer.echo(f"{out / name}.onnx: {card['bytes']:,} bytes, trained on {card['training_bars']:,} bars")
     typer.echo(
-        f"On {told['validation_bars']:,} bars held out in time, {told['validation_anomalous_bars']:,} "
-        f"of them injected anomalies: ROC AUC {told['roc_auc']:.3f}, "
-        f"average precision {told['average_precision']:.3f}, "
-        f"Youden's J {told['youden_j']:.3f} at a score of {card['threshold']:.4g}"
+        f"held out: {told['validation_bars']:,} bars, {told['validation_anomalous_bars']:,} of them anomalous"
+    )
+    typer.echo(
+        f"ROC AUC {told['roc_auc']:.3f}, average precision {told['average_precision']:.3f}, "
+        f"Youden's J {told['youden_j']:.3f} at {card['threshold']:.4g}"
     )
     typer.echo(f"{out / name}.json is its card, {out / name}.png a picture. To use it:")
     typer.echo(f"  TAPEWATCH_DETECTORS__{name.upper()}__MODEL={(out / name).absolute()}.onnx")
