@@ -69,7 +69,7 @@ class Broker:
     def produce(self, topic: str, *messages: tuple[Any, ...]) -> None:
         """Send ``(key, value)``, ``(key, value, headers)`` or ``(key, value, headers, partition)``."""
         producer = ck.Producer(
-            {"bootstrap.servers": self.address, "enable.idempotence": True, "linger.ms": 5}
+            {"bootstrap.servers": self.address, "enable.idempotence": True, "message.max.bytes": 5_000_000}
         )
         for key, value, *more in messages:
             extra: dict[str, Any] = dict(zip(("headers", "partition"), more, strict=False))
