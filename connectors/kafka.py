@@ -35,7 +35,9 @@ _BATCHES_UNDER_WAY = 2
 _NAP = timedelta(milliseconds=2)
 #: A partition that has been silent for so long has sent all of what its latest messages belong to.
 _SILENCE_SECONDS = 1.0
-_FIRST_MESSAGES, _MOST_MESSAGES = 128, 16_384
+#: Datasets of a partition: each is judged apart.
+_MOST_DATASETS = 256
+_FIRST_MESSAGES, _MOST_MESSAGES = 16, 16_384
 #: Bytes of messages taken at once, per record that a batch may have.
 _BYTES_PER_RECORD = 512
 # Where `kafka.options` does not say otherwise: what librdkafka holds of each partition is bounded as well.
@@ -56,6 +58,14 @@ class _DatasetState:
     def count(self, counts: dict[str, int]) -> None:
         for name, number in counts.items():
             self.counters[name] = self.counters.get(name, 0) + number
+
+
+@dataclass(slots=True)
+class _Account:
+    """What of one dataset is under way: each has consumers of its own."""
+
+    credit: Credit
+    seq: int = 0
 
 
 @dataclass(slots=True)
@@ -94,9 +104,8 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         self, settings: KafkaSettings, number: int, batch_records: int, slots: int, state: _State
     ) -> None:
         self._settings, self._number, self._batch = settings, number, batch_records
-        self._state = state
-        self._credit = Credit(slots, _BATCHES_UNDER_WAY)
-        self._seq = 0
+        self._state, self._slots = state, slots
+        self._accounts: dict[str, _Account] = {}
         self._decoder = Decoder()
         self._dead = DeadLetters(settings)
         self._errors = Errors(settings)
@@ -121,7 +130,7 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
             if tapes:
                 return tapes
             raise StopIteration
-        if not self._credit.free(self._seq):
+        if not all(account.credit.free(account.seq) for account in self._accounts.values()):
             self._awake = datetime.now(UTC) + _NAP
             return []
         messages = self._fetch()
@@ -139,11 +148,12 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         messages: list[ck.Message] = []
         size = 0
         while size < self._batch * _BYTES_PER_RECORD:
-            left = self._batch - len(messages) * self._per_message
-            count = _FIRST_MESSAGES if not self._per_message else int(left / self._per_message)
-            if count < 1:
+            count = _FIRST_MESSAGES
+            if self._per_message:
+                count = int(self._batch / self._per_message) - len(messages)
+            if count < 1 and messages:
                 break
-            some = self._consumer.consume(min(count, _MOST_MESSAGES), 0.0)
+            some = self._consumer.consume(min(max(count, 1), _MOST_MESSAGES), 0.0)
             if not some:
                 break
             good = [message for message in some if message.error() is None]
@@ -184,6 +194,10 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         tapes = []
         for dataset, part in parts.items():
             total += len(part.records)
+            if dataset.name not in self._state.datasets and len(self._state.datasets) >= _MOST_DATASETS:
+                error = f"this partition has {_MOST_DATASETS} datasets already"
+                rejected += [Rejected(place, error) for place in np.unique(part.places).tolist()]
+                continue
             known = self._state.datasets.setdefault(
                 dataset.name, _DatasetState(dataset.kind, dataset.width_ns)
             )
@@ -199,7 +213,7 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
                 self._dead.send(messages[each.place], each.error)
             known = self._state.datasets.setdefault("", _DatasetState())
             known.count({"dead_letters": len(rejected)})
-            tapes.append(self._tape("", known, np.empty(0, TRADE), np.empty(0, np.int64), None))
+            tapes.append(self._tape("", known, _none(known), np.empty(0, np.int64), None))
         self._per_message = max(total / len(messages), 1 / len(messages))
         self._state.offset = messages[-1].offset() + 1
         return tapes
@@ -260,17 +274,19 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         for name, known in self._state.datasets.items():
             if known.clock < known.seen:
                 known.clock = known.seen
-                empty = np.empty(0, TRADE if known.kind == "trades" else OHLCV)
-                tapes.append(self._tape(name, known, empty, np.empty(0, np.int64), None))
+                tapes.append(self._tape(name, known, _none(known), np.empty(0, np.int64), None))
         return tapes
 
     def _tape(
         self, dataset: str, known: _DatasetState, records: Array, times: Array, codes: Array | None
     ) -> Tape:
         name = f"{self._settings.topic}/{self._number}"
+        account = self._accounts.get(dataset)
+        if account is None:
+            account = self._accounts[dataset] = _Account(Credit(self._slots, _BATCHES_UNDER_WAY))
         tape = Tape(
             partition=f"{name}/{dataset}" if dataset else name,
-            seq=self._seq,
+            seq=account.seq,
             kind=known.kind,
             dataset=dataset,
             records=records,
@@ -281,9 +297,9 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
             names=() if codes is None else self._decoder.names,
             width_ns=known.width_ns,
             counters=dict(known.counters),
-            credit=self._credit.path,
+            credit=account.credit.path,
         )
-        self._seq += 1
+        account.seq += 1
         return tape
 
     def next_awake(self) -> datetime | None:
@@ -302,14 +318,20 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
             behind = ck.TopicPartition(self._settings.topic, self._number, self._previous)
             self._consumer.commit(offsets=[behind], asynchronous=True)
         self._previous = self._state.offset
-        self._credit.settle(self._seq - 1)
+        for account in self._accounts.values():
+            account.credit.settle(account.seq - 1)
         return self._state.dump()
 
     def close(self) -> None:
         """Leave the brokers."""
         self._dead.flush()
         self._consumer.close()
-        self._credit.close()
+        for account in self._accounts.values():
+            account.credit.close()
+
+
+def _none(known: _DatasetState) -> Array:
+    return np.empty(0, TRADE if known.kind == "trades" else OHLCV)
 
 
 def _ignored(error: ck.KafkaError | None, offsets: list[ck.TopicPartition]) -> None:

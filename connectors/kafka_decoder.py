@@ -369,7 +369,8 @@ def _sound(
         if isinstance(record, str):
             rejected.append(Rejected(place, record))
             continue
-        kind = kind_of(set(record))
+        # A missing size is an undefined one, as in files.
+        kind = kind_of(set(record) | ({"size"} if "price" in record else set()))
         width = record.get("rtype")
         if kind == "bars" and bars is not None and isinstance(width, int) and width in OHLCV_WIDTHS:
             bars.setdefault(width, {})[place] = lines[place]

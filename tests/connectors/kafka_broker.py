@@ -45,14 +45,21 @@ class Broker:
     def stop(self, *arguments: str) -> None:
         subprocess.run([self.scripts / "stop.sh", *arguments], env=self.env, check=True)
 
-    def topic(self, partitions: int = 1, **config: str) -> str:
-        """Create a topic with a name of its own."""
-        name = f"topic-{next(_numbers)}"
+    def topic(self, partitions: int = 1, name: str = "", **config: str) -> str:
+        """Create a topic, with a name of its own if none is given."""
+        name = name or f"topic-{next(_numbers)}"
         admin = AdminClient({"bootstrap.servers": self.address})
         admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result()
         while name not in admin.list_topics(timeout=10).topics:
             time.sleep(0.05)
         return name
+
+    def remove(self, topic: str) -> None:
+        """Delete a topic and wait until it is gone."""
+        admin = AdminClient({"bootstrap.servers": self.address})
+        admin.delete_topics([topic], operation_timeout=30)[topic].result()
+        while topic in admin.list_topics(timeout=10).topics:
+            time.sleep(0.05)
 
     def grow(self, topic: str, partitions: int) -> None:
         """Add partitions to a topic."""
@@ -69,7 +76,7 @@ class Broker:
     def produce(self, topic: str, *messages: tuple[Any, ...]) -> None:
         """Send ``(key, value)``, ``(key, value, headers)`` or ``(key, value, headers, partition)``."""
         producer = ck.Producer(
-            {"bootstrap.servers": self.address, "enable.idempotence": True, "linger.ms": 5}
+            {"bootstrap.servers": self.address, "enable.idempotence": True, "message.max.bytes": 5_000_000}
         )
         for key, value, *more in messages:
             extra: dict[str, Any] = dict(zip(("headers", "partition"), more, strict=False))
