@@ -137,8 +137,9 @@ class LivePartition(StatefulSourcePartition[Tape, dict[str, Any]]):
                     self._take(item)
                 case Mapping():
                     tapes += self._map(item)
-                case Opened():
+                case Opened(begun):
                     self._replay = self._state.position.replay()
+                    self._state.position.begin(begun)
                 case _:
                     tapes += self._lost()
         if self._parts or (not tapes and self._told != self._state.counters):

@@ -100,34 +100,44 @@ class LiveDecoder:
     ----------
     schema
         What was subscribed to; records of other types are passed over.
+
+    Attributes
+    ----------
+    begun
+        Time from which the session tells, ns, once its metadata have come; 0 before.
+    damage
+        Why nothing more can be read: this is no DBN, or a record cannot be what it says it is.
     """
 
     def __init__(self, schema: LiveSchema) -> None:
         self._rtype = (_TRADE_SCHEMAS | _BAR_SCHEMAS)[schema]
         self._held = b""
-        self._begun = False
+        self._headed = False
+        self.begun = 0
+        self.damage: DamagedError | None = None
 
     def feed(self, data: bytes) -> list[Item]:
-        """Return what the next bytes complete.
+        """Return what the next bytes complete, before any damage."""
+        items: list[Item] = []
+        if self.damage is None:
+            try:
+                self._read(self._held + data if self._held else data, items)
+            except DamagedError as error:
+                self.damage = error
+        return items
 
-        Raises
-        ------
-        DamagedError
-            If this is no DBN, or a record cannot be what it says it is.
-        """
-        data = self._held + data if self._held else data
+    def _read(self, data: bytes, items: list[Item]) -> None:
         at = 0
-        if not self._begun:
+        if not self._headed:
             at = self._metadata(data)
             if not at:
                 self._held = data
-                return []
-            self._begun = True
-        items: list[Item] = []
+                return
+            self._headed = True
         while at < len(data):
             stride = data[at] * 4
             rtype = data[at + 1] if at + 1 < len(data) else -1
-            if stride < _LEAST_RECORD or (rtype == self._rtype and stride != _SIZES[rtype]):
+            if stride < _LEAST_RECORD or (rtype >= 0 and stride != _SIZES.get(rtype, stride)):
                 raise DamagedError(f"the gateway sent a record of type {rtype} with {stride} bytes")
             count = _run(data, at, stride)
             if not count:
@@ -135,7 +145,6 @@ class LiveDecoder:
             items += self._items(data, at, stride, count, rtype)
             at += count * stride
         self._held = data[at:]
-        return items
 
     def _metadata(self, data: bytes) -> int:
         """Return the length of the metadata once they are whole, else 0."""
@@ -149,7 +158,7 @@ class LiveDecoder:
         if len(data) < length:
             return 0
         try:
-            databento_dbn.Metadata.decode(data[:length])
+            self.begun = databento_dbn.Metadata.decode(data[:length]).start
         except (databento_dbn.DBNError, ValueError) as error:
             raise DamagedError(f"the gateway's metadata cannot be read ({error})") from error
         return length

@@ -17,7 +17,6 @@ from databento_dbn import ErrorCode, SystemCode
 from connectors.live_decoder import Item, LiveDecoder, Notice
 from connectors.live_session import End, Session, address
 from tapewatch import stopping
-from tapewatch.errors import DamagedError
 from tapewatch.log import log
 from tapewatch.settings import LiveSettings
 
@@ -34,7 +33,9 @@ _SLOW = int(SystemCode.SLOW_READER_WARNING)
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A session has begun; what follows may repeat what came in the one before."""
+    """A session has begun, and tells from a time on, ns; what follows may repeat what came before."""
+
+    begun: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +137,19 @@ class LiveFeed:
         self._error, self._warnings = None, 0
 
     def _decoded(self, data: bytes) -> list[FeedItem]:
-        items: list[FeedItem] = [] if self._opened else [Opened()]
-        self._opened = self._ever_in = True
-        try:
-            for item in self._decoder.feed(data):
-                if not isinstance(item, Notice):
-                    items.append(item)
-                elif self._heard(item):
-                    items.append(Loss())
-        except DamagedError as error:
+        items: list[FeedItem] = []
+        decoded = self._decoder.feed(data)
+        if not self._opened and self._decoder.begun:
+            items.append(Opened(self._decoder.begun))
+            self._opened = self._ever_in = True
+        for item in decoded:
+            if not isinstance(item, Notice):
+                items.append(item)
+            elif self._heard(item):
+                items.append(Loss())
+        if self._decoder.damage is not None:
             self.close()
-            self._over(End("lost", str(error)))
+            self._over(End("lost", str(self._decoder.damage)))
         return items
 
     def _heard(self, notice: Notice) -> bool:

@@ -34,6 +34,8 @@ class LivePosition:
 
     Attributes
     ----------
+    begun
+        Time from which the first session told, ns; 0 before it.
     latest
         Latest time, ns, that is neither after a record's event nor after its receipt; 0 if there is none.
     keys
@@ -51,6 +53,7 @@ class LivePosition:
     [False, False, False, True]
     """
 
+    begun: int = 0
     latest: int = 0
     keys: Array = field(default_factory=lambda: np.zeros(0, np.uint64))
     last: Int64s = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -58,8 +61,13 @@ class LivePosition:
 
     @property
     def start(self) -> int | None:
-        """Time to replay from, ns; None if nothing has been read."""
-        return self.latest - REPLAYED_NS if self.latest else None
+        """Time to replay from, ns; None if there was no session yet."""
+        return self.latest - REPLAYED_NS if self.latest else (self.begun or None)
+
+    def begin(self, time_ns: int) -> None:
+        """Note when the first session began, to go on from there if it brings nothing."""
+        if not self.begun and EARLIEST <= time_ns <= latest_possible():
+            self.begun = time_ns
 
     def replay(self) -> Replay | None:
         """Return what tells old from new in a session that begins at `start`."""
@@ -107,6 +115,7 @@ class LivePosition:
     def dump(self) -> dict[str, Any]:
         """Return what `load` takes back."""
         return {
+            "begun": self.begun,
             "latest": self.latest,
             "keys": self.keys.copy(),
             "last": self.last.copy(),
@@ -116,7 +125,8 @@ class LivePosition:
     @classmethod
     def load(cls, saved: dict[str, Any]) -> LivePosition:
         """Return a position that was saved."""
-        return cls(saved["latest"], saved["keys"].copy(), saved["last"].copy(), saved["equal"].copy())
+        arrays = (saved[name].copy() for name in ("keys", "last", "equal"))
+        return cls(saved["begun"], saved["latest"], *arrays)
 
 
 class Replay:

@@ -183,12 +183,15 @@ class Session:
         either: set[asyncio.Future[Any]] = {protocol.authenticated, protocol.disconnected}
         await asyncio.wait(either, timeout=_AUTHENTICATE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if not protocol.authenticated.done():
-            return _over(protocol) or End("lost", f"no challenge in {_AUTHENTICATE_SECONDS:.0f} s")
+            end = _over(protocol) or End("lost", f"no challenge in {_AUTHENTICATE_SECONDS:.0f} s")
+            return End("lost", end.text or "no gateway, or it hung up at once")
         refusal = protocol.authenticated.exception()
         if refusal is not None:
             return End("refused", str(refusal))
         settings = self._settings
-        protocol.subscribe(settings.schema, settings.symbols, settings.stype_in, self._start)
+        protocol.subscribe(
+            settings.schema, settings.symbols, settings.stype_in, self._start, subscription_id=0
+        )
         protocol.start()
         self._protocol = protocol
         return await self._followed(protocol)

@@ -95,6 +95,8 @@ class Gateway:
     seed: int = 0
     patience: float = 60.0
     heartbeat: float = 0.5
+    #: What mappings and notices bear; that of the first record by default.
+    mapping_time: int = 0
     #: What the clients sent: of each connection its authentication and subscriptions, as fields.
     asked: list[list[dict[str, str]]] = field(default_factory=list)
     #: Index behind the last record sent to anybody: what "now" is.
@@ -173,16 +175,17 @@ class Gateway:
         start = None if "start" not in asked[0] else int(asked[0]["start"])
         wanted = {symbol for line in asked for symbol in line["symbols"].split(",")}
         everything = "ALL_SYMBOLS" in wanted
-        self._send(connection, self._metadata(start or 0))
+        begin = max(self.sent, script.aged) if start is None else script.aged
+        now = int(self.records["ts_event"][begin:].min(initial=2**63))
+        self._send(connection, self.metadata(now if start is None else start))
         self._send(connection, b"".join(
-            self._mapping(number, symbol) for number, symbol in self.symbols.items() if everything or symbol in wanted
+            self.mapping(number, symbol) for number, symbol in self.symbols.items() if everything or symbol in wanted
         ))  # fmt: skip
         if script.error is not None:
-            self._send(connection, self._text(script.error[1], script.error[0], error=True))
+            self._send(connection, self.text(script.error[1], script.error[0], error=True))
             return
-        self._send(connection, self._text("Subscription request 0 for trades data succeeded", 1))
+        self._send(connection, self.text("Subscription request 0 for trades data succeeded", 1))
         records = self.records
-        begin = max(self.sent, script.aged) if start is None else script.aged
         end = len(records) if script.until is None else script.until
         chosen = np.arange(begin, max(begin, end))
         if start is not None:
@@ -197,7 +200,7 @@ class Gateway:
         if script.until is None:
             while self._open:
                 time.sleep(self.heartbeat)
-                self._send(connection, self._text("Heartbeat", 0))
+                self._send(connection, self.text("Heartbeat", 0))
         elif script.junk:
             self._send(connection, script.junk)
             time.sleep(0.2)
@@ -215,9 +218,9 @@ class Gateway:
         breaks = sorted({*breaks, *([skipped] if skipped >= 0 else [])})
         begun = time.monotonic()
         for first, last in zip(breaks, [*breaks[1:], len(chosen)], strict=True):
-            extra = self._mapping(*places[first]) if first in places else self._text("Heartbeat", 0)
+            extra = self.mapping(*places[first]) if first in places else self.text("Heartbeat", 0)
             if first == skipped:
-                extra = self._text("Skipped records after slow reading", 7, error=True)
+                extra = self.text("Skipped records after slow reading", 7, error=True)
             held = extra
             for at in range(first, last, 2_000):
                 part = chosen[at : min(at + 2_000, last)]
@@ -248,7 +251,8 @@ class Gateway:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
                 raise EOFError
 
-    def _metadata(self, start: int) -> bytes:
+    def metadata(self, start: int) -> bytes:
+        """Return what a session begins with."""
         metadata = databento_dbn.Metadata(
             dataset=DATASET, start=start, stype_in=None, stype_out=databento_dbn.SType("instrument_id"), schema=None,
             symbols=[], mappings=[], version=self.version,
@@ -262,19 +266,21 @@ class Gateway:
             rtype,
             instrument_id,
         )
-        record["ts_event"] = self.records["ts_event"][:1].max(initial=0)
+        record["ts_event"] = self.mapping_time or self.records["ts_event"][:1].max(initial=0)
         for name, value in values.items():
             if name in (record.dtype.names or ()):
-                record[name] = value
+                record[name] = value.encode() if isinstance(value, str) else value
         return record.tobytes()
 
-    def _mapping(self, instrument_id: int, symbol: str) -> bytes:
+    def mapping(self, instrument_id: int, symbol: str) -> bytes:
+        """Return a symbol mapping."""
         kind = databento_dbn.SymbolMappingMsgV1 if self.version == 1 else databento_dbn.SymbolMappingMsg
         return self._record(
             kind, 22, instrument_id, stype_in=1, stype_in_symbol="ASKED", stype_out=1, stype_out_symbol=symbol
         )
 
-    def _text(self, text: str, code: int, *, error: bool = False) -> bytes:
+    def text(self, text: str, code: int, *, error: bool = False) -> bytes:
+        """Return a notice or an error."""
         kind: Any
         if error:
             kind = databento_dbn.ErrorMsgV1 if self.version == 1 else databento_dbn.ErrorMsg

@@ -138,12 +138,13 @@ def test_kills_and_resumes_change_nothing(
 ) -> None:  # fmt: skip
     options = ["-w", workers, "-r", recovery(tmp_path, 2), "-s", epoch, "-b", "0"]
     rng = np.random.default_rng(seed)
-    with gateway(tape, pace=20_000, seed=seed) as serving:
-        for _ in range(4):
+    with gateway(tape, pace=15_000, seed=seed) as serving:
+        for number in range(5):
             running = start_market(tmp_path, [], *options, **live(serving.port))
             until(running, tmp_path, min(records_written(tmp_path) + 1, len(tape)))
             time.sleep(float(rng.uniform(0, 0.5)))
-            running.send_signal(signal.SIGKILL if rng.random() < 0.75 else signal.SIGTERM)
+            # Without any snapshot a run begins anew, with what happens from then on.
+            running.send_signal(signal.SIGKILL if number and rng.random() < 0.75 else signal.SIGTERM)
             running.communicate()
         assert records_written(tmp_path) < len(tape)
         serving.pace = None
@@ -151,5 +152,151 @@ def test_kills_and_resumes_change_nothing(
         until(running, tmp_path, len(tape))
         stopped(running)
     assert results(tmp_path) == wanted
-    assert serving.asked[0][1].get("start") is None
+    assert "start" not in serving.asked[0][1]
     assert all("start" in asked[1] for asked in serving.asked[1:])
+
+
+def test_a_run_resumed_under_another_gateway_that_selects_by_receipt_changes_nothing(
+    tape: Array, wanted: dict[str, Any], start_market: Start, tmp_path: Path
+) -> None:
+    options = ["-r", recovery(tmp_path), "-s", "0", "-b", "0"]
+    for end in (len(tape) // 3, len(tape)):
+        with gateway(tape[:end], selects="ts_recv") as serving:
+            serving.sent = 0 if end < len(tape) else len(tape) // 3
+            running = start_market(tmp_path, [], *options, **live(serving.port))
+            until(running, tmp_path, end)
+            stopped(running)
+    assert results(tmp_path) == wanted
+
+
+def test_records_that_are_really_missing_are_a_gap_that_is_not_judged_across(
+    tape: Array, write: Any, start_market: Start, run_market: Flow, tmp_path: Path
+) -> None:
+    first, behind = 30_000, 33_000
+    with gateway(tape, scripts=[Script(until=first), Script(aged=behind)]) as serving:
+        running = start_market(tmp_path, [], **live(serving.port))
+        until(running, tmp_path, len(tape) - behind + first)
+        said = stopped(running)
+    assert "records are missing" in said
+    found = read_tables(tmp_path / "results.db")
+    assert dict(found["counters"])["gaps"] == 1
+
+    folder = tmp_path / "file"
+    folder.mkdir()
+    path = write(folder / "tape.dbn", np.concatenate([tape[:first], tape[behind:]]), DATASET)
+    assert run_market(folder, [path], **SETTINGS).returncode == 0
+    unaware = read_tables(folder / "results.db")
+    assert found["bars"] == unaware["bars"]
+    since = int(tape["ts_recv"][first - 1])
+    judged, all_judged = (
+        {(row[2], row[5]) for row in t["scores"] if row[1] == "high_volume"} for t in (found, unaware)
+    )
+    assert judged < all_judged
+    touched = all_judged - judged
+    # Of each instrument the window in which the gap began, and the next one with trades after it.
+    assert all(end > since for _, end in touched)
+    assert len(touched) <= 3 * len(np.unique(tape["instrument_id"]))
+
+
+BAD: dict[str, tuple[dict[str, object], str | None, tuple[str, ...]]] = {
+    "no key": ({}, "", ("DATABENTO_API_KEY", "not set")),
+    "short key": ({}, KEY[:-1], ("DATABENTO_API_KEY", "`db-`", "32")),
+    "key of another kind": ({}, "sk-" + KEY[3:], ("DATABENTO_API_KEY", "`db-`")),
+    "wrong key": ({}, KEY[:-3] + "xyz", ("DATABENTO_API_KEY", "refuses the key", "authentication failed")),
+    "no dataset": ({"live__dataset": ""}, KEY, ("live.dataset", "EQUS.MINI")),
+    "no symbols": ({"live__symbols": []}, KEY, ("live.symbols", "ALL_SYMBOLS")),
+    "unknown schema": ({"live__schema": "quotes"}, KEY, ("live.schema", "trades", "quotes")),
+    "bad port": ({"live__port": "0"}, KEY, ("live.port", "65535")),
+    "a symbol that would be two fields": ({"live__symbols": ["A|start=0"]}, KEY, ("live.symbols",)),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_wrong_is_one_line(
+    name: str, tape: Array, run_market: Flow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings, key, words = BAD[name]
+    monkeypatch.setenv("DATABENTO_API_KEY", key or "")
+    with gateway(tape[:100]) as serving:
+        ended = run_market(tmp_path, [], **{**live(serving.port), **settings})
+    assert (ended.returncode, ended.stdout) == (2, "")
+    lines = [line for line in ended.stderr.splitlines() if not line[:1].isdigit()]
+    assert len(lines) == 1, ended.stderr
+    assert [word for word in words if word not in lines[0]] == []
+    for secret in (KEY, key):
+        assert not secret or secret not in ended.stderr
+
+
+def test_a_refused_subscription_is_one_line(tape: Array, run_market: Flow, tmp_path: Path) -> None:
+    with gateway(tape, scripts=[Script(error=(5, "Unknown dataset\n\x1b[31m" + KEY))] * 3) as serving:
+        ended = run_market(tmp_path, [], **live(serving.port))
+    assert ended.returncode == 2
+    (line,) = [line for line in ended.stderr.splitlines() if not line[:1].isdigit()]
+    assert "refuses the subscription" in line
+    assert "Unknown dataset" in line
+    assert KEY not in ended.stderr
+    assert "\x1b" not in ended.stderr
+
+
+def test_without_the_library_there_is_one_line(start_market: Start, tmp_path: Path) -> None:
+    running = start_market(tmp_path, [], patch="import sys; sys.modules['databento'] = None", **live(1))
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "tapewatch[live]" in err
+
+
+def test_the_key_may_stand_in_dotenv(
+    tape: Array, start_market: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("DATABENTO_API_KEY")
+    (tmp_path / ".env").write_text(f"DATABENTO_API_KEY={KEY}\n")
+    with gateway(tape[:500]) as serving:
+        running = start_market(tmp_path, [], **live(serving.port))
+        until(running, tmp_path, 500)
+        stopped(running)
+
+
+def test_a_gateway_that_does_not_answer_is_awaited_and_the_wait_ends_at_once(
+    tape: Array, start_market: Start, tmp_path: Path
+) -> None:
+    with gateway(tape[:1]) as serving:
+        port = serving.port
+    running = start_market(tmp_path, [], **live(port))
+    assert running.stderr is not None
+    line = running.stderr.readline()
+    assert f"127.0.0.1:{port}" in line
+    assert "trying again" in line
+    with pytest.raises(subprocess.TimeoutExpired):
+        running.wait(1.0)
+    stopped(running)
+
+
+def test_a_silent_connection_does_not_hold_up_the_stop(
+    tape: Array, start_market: Start, tmp_path: Path
+) -> None:
+    with gateway(tape, scripts=[Script(silent=True)]) as serving:
+        running = start_market(tmp_path, [], **live(serving.port))
+        end = time.monotonic() + 30
+        while not serving.asked and time.monotonic() < end:
+            time.sleep(0.05)
+        assert serving.asked
+        assert stopped(running) == ""
+
+
+def test_a_reader_that_was_cut_off_for_being_slow_misses_nothing(
+    tape: Array, wanted: dict[str, Any], start_market: Start, tmp_path: Path
+) -> None:
+    """A process that stands still is cut off by the gateway, comes back, and gets the rest."""
+    with gateway(tape, pace=30_000, patience=0.3) as serving:
+        running = start_market(tmp_path, [], **live(serving.port))
+        until(running, tmp_path, 1)
+        os.kill(running.pid, signal.SIGSTOP)
+        end = time.monotonic() + 30
+        while not serving.slow and time.monotonic() < end:
+            time.sleep(0.05)
+        os.kill(running.pid, signal.SIGCONT)
+        assert serving.slow == 1
+        until(running, tmp_path, len(tape))
+        stopped(running)
+    assert results(tmp_path) == wanted
