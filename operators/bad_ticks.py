@@ -125,7 +125,7 @@ class _BadTicksLogic:
             self._times[rows] = latest(segments.times, self._times[rows], starts)
             self._waiting[rows] = latest(records, self._waiting[rows], starts)
             self._seen[rows] += np.diff(starts)
-        # Where prices move by ticks next to nothing lies beyond the body: its tail tells little of severity.
+        # Where prices move tick by tick little lies beyond the body, and its tail says little.
         most = 100.0 - 50.0 * np.sqrt(BadTicks.least / np.maximum(score, BadTicks.least))
         return Scores(score, forced, {"before": before, "after": after}, judged, at, most=most)
 
