@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from models import autoencoder, isolation_forest
-from models.training_data import TRAINED, TrainingData, gather
+from models.training_data import SIMULATED, TRAINED, TrainingData, gather
 from models.validation import Curve, average_precision, curve, roc_auc, youden
 from operators.features import FEATURES
 from operators.onnx_models import FORMAT, load
@@ -45,7 +46,8 @@ def train(
     out: Path,
     seed: int,
     progress: Progress = lambda what, done, total: None,
-    **effort: int,
+    simulated: Sequence[int] = SIMULATED,
+    effort: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Train a model and write ``KIND.onnx``, its card ``KIND.json`` and a picture ``KIND.png``.
 
@@ -54,13 +56,15 @@ def train(
     kind
         One of `KINDS`.
     paths
-        What `models.training_data.gather` reads; simulated sessions are always there.
+        What `models.training_data.gather` reads.
     out
         An existing folder.
     seed
         The same seed, data and versions give the same bytes.
     progress
         Told how far it is.
+    simulated
+        Seeds of the simulated sessions that are there too.
     effort
         ``trees`` and ``samples`` of the forest, ``epochs`` of the autoencoder, if not the usual.
 
@@ -75,7 +79,7 @@ def train(
         For data that cannot be used, or if the extra ``train`` is not installed.
     """
     progress("reading", 0, 1)
-    data = gather(paths, seed)
+    data = gather(paths, seed, simulated)
     progress("reading", 1, 1)
     try:
         make = _forest if kind == "isolation_forest" else _autoencoder
@@ -116,7 +120,7 @@ def train(
     return card
 
 
-def _forest(data: TrainingData, seed: int, progress: Progress, effort: dict[str, int]) -> _Trained:
+def _forest(data: TrainingData, seed: int, progress: Progress, effort: Mapping[str, int]) -> _Trained:
     trees = effort.get("trees", isolation_forest.TREES)
     samples = effort.get("samples", isolation_forest.SAMPLES)
     points = np.minimum(np.abs(data.training.values), LARGEST_SEEN)
@@ -131,7 +135,7 @@ def _forest(data: TrainingData, seed: int, progress: Progress, effort: dict[str,
     return _Trained(isolation_forest.export(forest), architecture, None)
 
 
-def _autoencoder(data: TrainingData, seed: int, progress: Progress, effort: dict[str, int]) -> _Trained:
+def _autoencoder(data: TrainingData, seed: int, progress: Progress, effort: Mapping[str, int]) -> _Trained:
     epochs = effort.get("epochs", autoencoder.EPOCHS)
     usual = data.validation.label == 0
     network = autoencoder.train(

@@ -28,6 +28,8 @@ from tapewatch.errors import UserError
 from tapewatch.records import LARGEST_PRICE, MINUTE, PRICE_SCALE, Array, Tape
 from tapewatch.symbology import Interval, Symbols
 
+#: Seeds of the sessions that are simulated unless others are asked for.
+SIMULATED = (11, 12, 13)
 #: Share of an instrument's bars that is for training.
 TRAINED = 0.7
 _WIDTH, _WIDTH_NS = "1m", MINUTE
@@ -36,7 +38,6 @@ _MOST_BARS, _MOST_ROWS = 20_000, 4_000
 _EVENTS_PER_BAR, _SIZES = 1 / 150, (2.0, 20.0)
 #: Bars after an event in which it may still be felt; they count neither way.
 _ECHO = 5
-_SIMULATED = (11, 12, 13)
 _BATCH = 65_536
 _PRICES = ("open", "high", "low", "close")
 
@@ -62,7 +63,7 @@ class TrainingData:
     sources: tuple[dict[str, Any], ...]
 
 
-def gather(paths: Sequence[Path], seed: int, simulated: Sequence[int] = _SIMULATED) -> TrainingData:
+def gather(paths: Sequence[Path], seed: int, simulated: Sequence[int] = SIMULATED) -> TrainingData:
     """Read files and simulate sessions, and make features of their bars.
 
     Parameters
