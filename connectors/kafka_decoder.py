@@ -50,14 +50,22 @@ class Decoder:
         """Return the records of some messages by dataset, and the messages that cannot be read."""
         rejected: list[Rejected] = []
         groups: dict[tuple[str, str, str], list[int]] = {}
-        forms = [self._form(each) for each in headers]
-        for place, form in enumerate(forms):
+        forms: list[Form] = []
+        last: Headers = None
+        form, group = JSON, groups.setdefault(JSON[:3], [])
+        for place, each in enumerate(headers):
+            # Most have the headers of the one before.
+            if each != last:
+                last, form = each, self._form(each)
+                group = [] if form.error else groups.setdefault(form[:3], [])
+            forms.append(form)
+            group.append(place)
             if form.error:
                 rejected.append(Rejected(place, form.error))
-            else:
-                groups.setdefault(form[:3], []).append(place)
         parts: dict[Dataset, list[Part]] = {}
         for (encoding, schema, dataset), places in groups.items():
+            if not places:
+                continue
             if encoding == "dbn":
                 found = self._dbn(schema, dataset, places, values, forms, rejected)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import orjson
@@ -51,29 +52,34 @@ class JsonMessages:
         rejected
             Takes those that cannot be read.
         """
-        lines = {place: _one_line(values[place]) for place in places}
+        lines = values
+        odd = [place for place in places if not values[place] or b"\n" in values[place]]  # type: ignore[operator]
+        if odd:
+            lines = list(values)
+            for place in odd:
+                lines[place] = _one_line(values[place])
         if rtype:
-            yield from self._lines(dataset, rtype, lines, rejected)
+            yield from self._lines(dataset, rtype, places, lines, rejected)
             return
-        bars: dict[int, dict[int, bytes]] = {}
-        yield from self._lines(dataset, 0, lines, rejected, bars)
+        bars: dict[int, list[int]] = {}
+        yield from self._lines(dataset, 0, places, lines, rejected, bars)
         for width, others in bars.items():
-            yield from self._lines(dataset, width, others, rejected)
+            yield from self._lines(dataset, width, others, lines, rejected)
 
     def _lines(
         self,
         dataset: str,
         rtype: int,
-        lines: dict[int, bytes],
+        todo: list[int],
+        lines: Sequence[Any],
         rejected: list[Rejected],
-        bars: dict[int, dict[int, bytes]] | None = None,
+        bars: dict[int, list[int]] | None = None,
     ) -> Iterator[tuple[Dataset, Part]]:
         """Read lines as trades, or as bars (``rtype``); ``bars`` takes those found among trades."""
         header = header_of("bars" if rtype else "trades", rtype)
         reader = JsonLines(header)
         key = Dataset(dataset, header.kind, header.width_ns)
-        todo, at, step = list(lines), 0, _LINES
-        looked = False
+        at, step, looked = 0, _LINES, False
         while at < len(todo):
             chunk = todo[at : at + step]
             parsed = reader.parse(b"\n".join([lines[place] for place in chunk]) + b"\n")
@@ -93,7 +99,7 @@ class JsonMessages:
             at += 1
             step = _FEWER_LINES
 
-    def _part(self, parsed: Parsed, chunk: Int64s, lines: dict[int, bytes], rejected: list[Rejected]) -> Part:
+    def _part(self, parsed: Parsed, chunk: Int64s, lines: Sequence[Any], rejected: list[Rejected]) -> Part:
         places = chunk if parsed.rows is None else chunk[parsed.rows]
         records, times = parsed.records, parsed.times
         if parsed.codes is None:
@@ -131,10 +137,10 @@ def _one_line(value: bytes | None) -> bytes:
 
 def _sound(
     places: list[int],
-    lines: dict[int, bytes],
+    lines: Sequence[Any],
     rejected: list[Rejected],
     rtype: int,
-    bars: dict[int, dict[int, bytes]] | None,
+    bars: dict[int, list[int]] | None,
 ) -> list[int]:
     """Return the messages that are JSON objects with a record's fields, bars among trades put aside."""
     sound = []
@@ -147,7 +153,7 @@ def _sound(
         kind = kind_of(set(record) | ({"size"} if "price" in record else set()))
         width = record.get("rtype")
         if kind == "bars" and bars is not None and isinstance(width, int) and width in OHLCV_WIDTHS:
-            bars.setdefault(width, {})[place] = lines[place]
+            bars.setdefault(width, []).append(place)
         elif kind == ("bars" if rtype else "trades"):
             sound.append(place)
         else:
