@@ -7,7 +7,7 @@ partition, and is judged as a file of the same records would be.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,19 +17,20 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.kafka_client import Errors, configuration, open_client, partitions
 from connectors.kafka_dead_letters import DeadLetters, ensure_dead_letter_topic
-from connectors.kafka_decoder import Dataset, Decoder, Part, Rejected
+from connectors.kafka_decoder import Decoder
 from connectors.kafka_lag import Lag
+from connectors.kafka_parts import Dataset, Part, Rejected
 from connectors.kafka_published import ends
+from connectors.kafka_state import VERSION, DatasetState, PartitionState, nothing
 from connectors.validity import valid
 from tapewatch import stopping
 from tapewatch.credit import Credit
 from tapewatch.errors import UserError
 from tapewatch.log import log
-from tapewatch.records import DAY, LATEST, OHLCV, TRADE, Array, Kind, Tape
+from tapewatch.records import DAY, LATEST, Array, Tape
 from tapewatch.settings import KafkaSettings, SourceSettings
 from tapewatch.symbology import Symbols
 
-_STATE_VERSION = 1
 #: Batches under way between a source partition and the slowest sink.
 _BATCHES_UNDER_WAY = 2
 _NAP = timedelta(milliseconds=2)
@@ -46,21 +47,6 @@ _SYMBOLS = Symbols()
 
 
 @dataclass(slots=True)
-class _DatasetState:
-    """What is known of one dataset of a partition: its clock, and the latest event time seen."""
-
-    kind: Kind = "trades"
-    width_ns: int = 0
-    clock: int = 0
-    seen: int = 0
-    counters: dict[str, int] = field(default_factory=dict)
-
-    def count(self, counts: dict[str, int]) -> None:
-        for name, number in counts.items():
-            self.counters[name] = self.counters.get(name, 0) + number
-
-
-@dataclass(slots=True)
 class _Account:
     """What of one dataset is under way: each has consumers of its own."""
 
@@ -68,40 +54,11 @@ class _Account:
     seq: int = 0
 
 
-@dataclass(slots=True)
-class _State:
-    """What of a partition is in the recovery store."""
-
-    offset: int
-    partitions: int
-    datasets: dict[str, _DatasetState] = field(default_factory=dict)
-
-    def dump(self) -> dict[str, Any]:
-        datasets = {
-            name: (known.kind, known.width_ns, known.clock, known.seen, dict(known.counters))
-            for name, known in self.datasets.items()
-        }
-        return {
-            "version": _STATE_VERSION,
-            "offset": self.offset,
-            "partitions": self.partitions,
-            "datasets": datasets,
-        }
-
-    @classmethod
-    def load(cls, saved: dict[str, Any]) -> _State:
-        datasets = {
-            name: _DatasetState(kind, width_ns, clock, seen, dict(counters))
-            for name, (kind, width_ns, clock, seen, counters) in saved["datasets"].items()
-        }
-        return cls(saved["offset"], saved["partitions"], datasets)
-
-
 class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
     """Reads one partition as fast as the results follow."""
 
     def __init__(
-        self, settings: KafkaSettings, number: int, batch_records: int, slots: int, state: _State
+        self, settings: KafkaSettings, number: int, batch_records: int, slots: int, state: PartitionState
     ) -> None:
         self._settings, self._number, self._batch = settings, number, batch_records
         self._state, self._slots = state, slots
@@ -199,7 +156,7 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
                 rejected += [Rejected(place, error) for place in np.unique(part.places).tolist()]
                 continue
             known = self._state.datasets.setdefault(
-                dataset.name, _DatasetState(dataset.kind, dataset.width_ns)
+                dataset.name, DatasetState(dataset.kind, dataset.width_ns)
             )
             if not known.seen and not known.counters.get("records"):
                 known.kind, known.width_ns = dataset.kind, dataset.width_ns
@@ -211,15 +168,15 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         if rejected:
             for each in rejected:
                 self._dead.send(messages[each.place], each.error)
-            known = self._state.datasets.setdefault("", _DatasetState())
+            known = self._state.datasets.setdefault("", DatasetState())
             known.count({"dead_letters": len(rejected)})
-            tapes.append(self._tape("", known, _none(known), np.empty(0, np.int64), None))
+            tapes.append(self._tape("", known, nothing(known), np.empty(0, np.int64), None))
         self._per_message = max(total / len(messages), 1 / len(messages))
         self._state.offset = messages[-1].offset() + 1
         return tapes
 
     def _judgeable(
-        self, messages: list[ck.Message], dataset: Dataset, known: _DatasetState, part: Part
+        self, messages: list[ck.Message], dataset: Dataset, known: DatasetState, part: Part
     ) -> tuple[Array, Array, Array]:
         """Return a part's fit records, their times and codes; move the clock; send off what is unfit."""
         records, times, codes, places = part.records, part.times, part.codes, part.places
@@ -235,7 +192,7 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
                 reasons = {**reasons, "impossible_time": reasons.get("impossible_time", 0) + ahead}
         if mask is not None:
             known.count(reasons)
-            self._send_off(messages, dataset, known, part, ~mask)
+            known.count({"dead_letters": self._dead.send_unfit(messages, part, ~mask)})
             records, times, codes, places = records[mask], times[mask], codes[mask], places[mask]
         if len(times):
             # The run of one instrument in a message may be ahead of what comes behind it, its first record
@@ -245,40 +202,17 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
             known.seen = max(known.seen, int(times.max()) + dataset.width_ns)
         return records, times.astype(np.int64), codes
 
-    def _send_off(
-        self, messages: list[ck.Message], dataset: Dataset, known: _DatasetState, part: Part, unfit: Array
-    ) -> None:
-        chosen = np.flatnonzero(unfit)
-        by_letter: dict[tuple[int, str], list[int]] = {}
-        for row in chosen.tolist():
-            _, reasons = valid(part.records[row : row + 1], part.times[row : row + 1])
-            reason = next(iter(reasons), "impossible_time")
-            by_letter.setdefault((int(part.places[row]), reason), []).append(row)
-        known.count({"dead_letters": len(by_letter)})
-        schema = "trades" if dataset.kind == "trades" else ""
-        for (place, reason), rows in by_letter.items():
-            message = messages[place]
-            if ("encoding", b"dbn") in (message.headers() or ()):
-                dtype = TRADE if dataset.kind == "trades" else OHLCV
-                odd = np.ascontiguousarray(part.records[rows]).astype(dtype)
-                odd["length"] = dtype.itemsize // 4
-                if dataset.kind == "trades":
-                    odd["rtype"] = 0
-                self._dead.send(message, reason, odd.tobytes(), schema)
-            else:
-                self._dead.send(message, reason)
-
     def _overtaken(self) -> list[Tape]:
         """Return a tape without records for each dataset whose clock can go on to what was seen last."""
         tapes = []
         for name, known in self._state.datasets.items():
             if known.clock < known.seen:
                 known.clock = known.seen
-                tapes.append(self._tape(name, known, _none(known), np.empty(0, np.int64), None))
+                tapes.append(self._tape(name, known, nothing(known), np.empty(0, np.int64), None))
         return tapes
 
     def _tape(
-        self, dataset: str, known: _DatasetState, records: Array, times: Array, codes: Array | None
+        self, dataset: str, known: DatasetState, records: Array, times: Array, codes: Array | None
     ) -> Tape:
         name = f"{self._settings.topic}/{self._number}"
         account = self._accounts.get(dataset)
@@ -330,10 +264,6 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
             account.credit.close()
 
 
-def _none(known: _DatasetState) -> Array:
-    return np.empty(0, TRADE if known.kind == "trades" else OHLCV)
-
-
 def _ignored(error: ck.KafkaError | None, offsets: list[ck.TopicPartition]) -> None:
     """Take note of a commit that has failed by doing nothing: the next one says more."""
 
@@ -376,12 +306,12 @@ class KafkaSource(FixedPartitionedSource[Tape, dict[str, Any]]):
     def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> KafkaPartition:
         """Go on with one partition where it was left."""
         number = int(for_part.rpartition("/")[2])
-        if resume_state is not None and resume_state.get("version") != _STATE_VERSION:
+        if resume_state is not None and resume_state.get("version") != VERSION:
             stopping.abort("the recovery store was written by another version; start with a new one", 2)
         if resume_state is None:
-            state = _State(self._begin.get(number, ck.OFFSET_BEGINNING), self._count)
+            state = PartitionState(self._begin.get(number, ck.OFFSET_BEGINNING), self._count)
         else:
-            state = _State.load(resume_state)
+            state = PartitionState.load(resume_state)
             if state.partitions < self._count and not self._told:
                 self._told = True
                 log.info(

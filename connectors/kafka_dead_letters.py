@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import confluent_kafka as ck
+import numpy as np
 
 from connectors.kafka_client import ensure_topic
+from connectors.kafka_parts import Part
 from connectors.kafka_sender import Headers, Sender
+from connectors.validity import valid
+from tapewatch.records import OHLCV, TRADE, Array
 from tapewatch.settings import KafkaSettings
 
 _LARGEST = 16 << 20
@@ -53,6 +59,37 @@ class DeadLetters:
         if self._sender is None:
             self._sender = Sender(self._settings, self._settings.dead_letters)
         self._sender.send(message.key(), message.value() if value is None else value, headers)
+
+    def send_unfit(self, messages: Sequence[ck.Message], part: Part, unfit: Array) -> int:
+        """Send the records that are not fit to be judged, and return how many messages that makes.
+
+        Parameters
+        ----------
+        messages
+            What the part was read from.
+        part
+            Records.
+        unfit
+            Which of them are meant, bool, shape ``(n,)``. A message of JSON goes as it is; of a run of DBN
+            these records go, those with one reason in one message.
+        """
+        letters: dict[tuple[int, str], list[int]] = {}
+        for row in np.flatnonzero(unfit).tolist():
+            _, reasons = valid(part.records[row : row + 1], part.times[row : row + 1])
+            # What would be fit in a file is ahead of the clock.
+            reason = next(iter(reasons), "impossible_time")
+            letters.setdefault((int(part.places[row]), reason), []).append(row)
+        bars = part.records.dtype == OHLCV
+        for (place, reason), rows in letters.items():
+            message = messages[place]
+            if ("encoding", b"dbn") not in (message.headers() or ()):
+                self.send(message, reason)
+                continue
+            run = np.ascontiguousarray(part.records[rows]).astype(OHLCV if bars else TRADE)
+            if not bars:
+                run["length"], run["rtype"] = TRADE.itemsize // 4, 0
+            self.send(message, reason, run.tobytes(), "" if bars else "trades")
+        return len(letters)
 
     def flush(self) -> None:
         """Wait until all that was sent has arrived, however long that takes."""
