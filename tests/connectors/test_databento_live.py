@@ -284,6 +284,12 @@ def test_what_is_unfit_is_counted_and_moves_no_clock(trades: Any, opened: Opened
     assert found[-1].clock == int(fit["ts_recv"].max())
     counted = {name: found[-1].counters[name] for name in ("impossible_time", "undefined_price", "zero_size")}
     assert counted == {"impossible_time": 3, "undefined_price": 1, "zero_size": 1}
+    left_out: dict[str, int] = {}
+    for tape in found:
+        for key, places in tape.unfit.items():
+            left_out[key] = left_out.get(key, 0) + len(places)
+    ids = records["instrument_id"][[10, 11, 20, 30, 599]].tolist()
+    assert left_out == {SYMBOLS[number]: ids.count(number) for number in ids}
 
 
 def test_a_symbol_that_changes_is_followed_from_its_record_on(trades: Any, opened: Opened) -> None:

@@ -188,6 +188,15 @@ def test_records_that_are_really_missing_are_a_gap_that_is_not_judged_across(
     assert run_market(folder, [path], **SETTINGS).returncode == 0
     unaware = read_tables(folder / "results.db")
     assert found["bars"] == unaware["bars"]
+    told, imagined = (
+        [
+            row
+            for row in t["anomalies"]
+            if row[4] == "feed_integrity" and "The feed was interrupted" in repr(row)
+        ]
+        for t in (found, unaware)
+    )
+    assert (len(told), imagined) == (1, [])
     since = int(tape["ts_recv"][first - 1])
     judged, all_judged = (
         {(row[2], row[5]) for row in t["scores"] if row[1] == "high_volume"} for t in (found, unaware)
