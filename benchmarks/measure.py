@@ -42,10 +42,10 @@ def forget(folder: Path) -> None:
         found.unlink()
 
 
-def peak_mib(path: Path, folder: Path, *arguments: str, processes: int = 1) -> float:
+def peak_mib(path: Path, folder: Path, *arguments: str, processes: int = 1, **settings: str) -> float:
     """Return the largest resident set of any process of a run, MiB."""
     forget(folder)
-    env = environment(path, folder)
+    env = environment(path, folder, **settings)
     extra: list[list[str]] = [list(arguments)]
     if processes > 1:
         address = ";".join(f"127.0.0.1:{_free_port()}" for _ in range(processes))
@@ -72,7 +72,7 @@ def peak_mib(path: Path, folder: Path, *arguments: str, processes: int = 1) -> f
     return max(peaks)
 
 
-def start_up(path: Path, folder: Path) -> float:
+def start_up(path: Path, folder: Path, **settings: str) -> float:
     """Return the seconds from the start of the process until the source hands over its first record."""
     forget(folder)
     script = (
@@ -90,7 +90,7 @@ def start_up(path: Path, folder: Path) -> float:
     begun = time.time()
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env=environment(path, folder),
+        env=environment(path, folder, **settings),
         capture_output=True,
         text=True,
         check=True,
