@@ -20,7 +20,16 @@ class BlockTrade(Detector):
 
     name: ClassVar[str] = "block_trade"
     reads: ClassVar[Literal["bars", "records"]] = "records"
-    scale: ClassVar[Scale] = Scale(lowest=0, octaves=32, shape=0.3, spread=0.5, prior_peaks=25, warm_up=400)
+    scale: ClassVar[Scale] = Scale(
+        lowest=0,
+        octaves=32,
+        shape=0.45,
+        spread=0.5,
+        prior_peaks=200,
+        warm_up=400,
+        heaviest=0.6,
+        learned=3.0,
+    )
 
     @property
     def gap_ns(self) -> int:

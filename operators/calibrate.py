@@ -2,50 +2,65 @@
 
 Each instrument keeps a histogram of its own scores. Its body is empirical; beyond a high quantile ``u`` the
 excesses follow a generalised Pareto distribution (peaks over threshold; Siffer, Fouque, Termier and Largouet,
-"Anomaly Detection in Streams with Extreme Value Theory", 2017), fitted by probability-weighted moments
-(Hosking and Wallis, 1987) that are shrunk towards a prior while peaks are few. The alarm threshold is the
-score that is exceeded ``budget`` times on a day of that instrument.
+"Anomaly Detection in Streams with Extreme Value Theory", 2017; see `operators.tails`). The alarm threshold is
+the score that is exceeded ``budget`` times on a day of that instrument; who spends more than that is asked
+for rarer scores at once.
 
-Fits are renewed only where the instrument's own data says so (a number of observations, a new UTC day), the
-counts are integers, and alarms are learned no larger than the threshold, so the result is the same for any
-cut of the input, and an anomaly does not teach that it is normal.
+Fits are renewed only where the instrument's own data says so (a number of observations, a new UTC day, an
+alarm), the counts are integers, and alarms are learned as little larger than the threshold, so the result is
+the same for any cut of the input, and an anomaly does not teach that it is normal.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from operators.scale import Scale, stretched
+from operators.scale import Scale
+from operators.severities import FIT, HALVINGS, severities
 from operators.stretches import ranges, same_day
+from operators.tails import ONE, Histograms
 from tapewatch.records import DAY, MINUTE, Array, Floats, Int64s
 
-STATE_VERSION = 1
-#: Counts are kept in sixteenths, so that forgetting stays exact.
-_ONE = 16
 #: Share of the past that a new UTC day leaves, in sixteenths.
 _KEPT = 13
 #: No alarm is made of what is not at least this rare, however quiet the instrument.
 _COMMONEST_ALARM = 0.01
 _SESSION = 390 * MINUTE
-_LARGEST_SHAPE = 0.7
+#: An instrument's pace is not taken from less time than this: trades come in bursts.
+_PACE_TIME = 8 * MINUTE
 #: From this many observations a row on, each row is counted by itself.
 _MANY = 500
-#: Peaks are this many times the square root of the observations.
-_PEAKS = 1.25
-#: How much further away few peaks keep the threshold.
-_CAUTION = 0.1
-#: The same for a history that is shorter than a day, by the logarithm of how much.
-_CAUTION_OF_REACH = 0.03
+#: Thresholds are set for this many times the budget: caution and the control of spending save as much.
+_AIM = 1.4
 #: Spending up to this many times the budget is taken for chance, or for real events.
-_TOLERATED = 3.0
-_LARGEST_PRESSURE = 50.0
-#: Steps in which the body of a distribution is told, each half as common as the one before.
-_HALVINGS = 10
-#: Observations at which half of a score's rarity beyond once a day is believed.
-_SHORT_HISTORY = 200.0
+_TOLERATED, _TOLERATED_BEFORE = 1.6, 3.0
+#: Logarithm of how much rarer a score has to be for each budget spent beyond.
+_STRICTNESS = 1.2
+_LARGEST_PRESSURE = 8.0
+
+#: What is known of one instrument beside its counts.
+_ROW = np.dtype(
+    [
+        ("seen", "i8"),
+        ("next_fit", "i8"),  # of ``seen``
+        ("day", "i8"),
+        ("opened", "i8"),  # first time of the day
+        ("seen_today", "i8"),
+        ("alarms_today", "i8"),  # minutes with alarms
+        ("alarm_minute", "i8"),  # the last of them
+        ("paced_seen", "i8"),  # of ``seen_today``, when the pace was taken
+        ("paced_at", "i8"),
+        ("pace", "f8"),  # observations a nanosecond
+        ("usual_day", "f8"),  # observations on its days so far
+        ("spent", "f8"),  # alarms on its days so far as a multiple of the budget
+        ("threshold", "f8"),  # at the last fit
+        *FIT,
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,52 +87,33 @@ class Calibration:
 
     def __init__(self, scale: Scale, budget: float, resume: dict[str, Any] | None = None) -> None:
         self._scale, self._budget = scale, budget
-        self._edges = scale.edges()
-        self._centres = (self._edges[1:] + self._edges[:-1]) / 2
-        self._rows = 0
         self._counts = np.zeros((0, scale.bins), np.int32)
-        #: seen in all, next fit at, day, first time of the day, seen on the day, its minutes with alarms,
-        #: the last such minute
-        self._integers = np.zeros((0, 7), np.int64)
-        #: observations on its days so far, u, scale, shape, share of peaks, threshold, observations a day,
-        #: alarms on its days so far as a multiple of the budget, observations at the last fit
-        self._fits = np.zeros((0, 9))
-        #: scores that a half, a quarter, ... of the observations reached at the last fit
-        self._body = np.zeros((0, _HALVINGS))
+        self._rows = np.zeros(0, _ROW)
+        self._used = 0
         if resume is not None:
-            self._rows = len(resume["integers"])
-            self._counts, self._integers, self._fits, self._body = (
-                resume[name].copy() for name in ("counts", "integers", "fits", "body")
-            )
+            self._counts, self._rows = resume["counts"].copy(), resume["rows"].copy()
+            self._used = len(self._rows)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state to resume from."""
-        kept = slice(self._rows)
         return {
-            "version": STATE_VERSION,
-            "counts": self._counts[kept].copy(),
-            "integers": self._integers[kept].copy(),
-            "fits": self._fits[kept].copy(),
-            "body": self._body[kept].copy(),
+            "counts": self._counts[: self._used].copy(),
+            "rows": self._rows[: self._used].copy(),
         }
 
-    def _grow(self, rows: int) -> None:
-        if rows > len(self._integers):
-            more = max(rows, 2 * len(self._integers)) - len(self._integers)
+    def _grow(self, used: int) -> None:
+        if used > len(self._rows):
+            more = max(used, 2 * len(self._rows)) - len(self._rows)
+            rows = np.zeros(more, _ROW)
+            rows["next_fit"], rows["day"], rows["threshold"] = self._scale.warm_up, -1, np.inf
+            self._rows = np.concatenate([self._rows, rows])
             self._counts = np.concatenate([self._counts, np.zeros((more, self._scale.bins), np.int32)])
-            integers = np.zeros((more, 7), np.int64)
-            integers[:, 1], integers[:, 2] = self._scale.warm_up, -1
-            self._body = np.concatenate([self._body, np.zeros((more, _HALVINGS))])
-            fits = np.zeros((more, 9))
-            fits[:, 5] = np.inf
-            self._integers = np.concatenate([self._integers, integers])
-            self._fits = np.concatenate([self._fits, fits])
-        self._rows = max(self._rows, rows)
+        self._used = max(self._used, used)
 
     def look(self, rows: Array, scores: Floats) -> Verdicts:
         """Judge scores (one per row) and learn nothing."""
         self._grow(int(rows.max(initial=-1)) + 1)
-        threshold = self._fits[rows, 5]
+        threshold = self._rows["threshold"][rows]
         return Verdicts(scores >= threshold, threshold, self.severity(rows, scores))
 
     def judge(
@@ -139,32 +135,34 @@ class Calibration:
         self._grow(int(rows.max(initial=-1)) + 1)
         if np.isnan(scores).any():
             return self._without_nans(rows, starts, scores, times, every=every)
-        alarm = np.zeros(len(scores), bool)
         # Without `every` only the places of alarms are ever written, or read.
-        threshold, severity = np.empty(len(scores)), np.empty(len(scores))
+        found = Verdicts(np.zeros(len(scores), bool), np.empty(len(scores)), np.empty(len(scores)))
         bins = self._scale.bin_of(scores)
         at, end = starts[:-1].copy(), starts[1:]
         days = times // DAY if len(times) and times.min() // DAY != times.max() // DAY else None
         day = int(times[0]) // DAY if len(times) else 0
-        while True:
-            left = np.flatnonzero(at < end)
-            if not len(left):
-                return Verdicts(alarm, threshold, severity)
+        known = self._rows
+        while len(left := np.flatnonzero(at < end)):
             row, begin = rows[left], at[left]
-            today = np.full(len(left), day) if days is None else days[begin]
-            self._new_days(row, today, times[begin])
-            until = np.minimum(
-                end[left], begin + np.maximum(self._integers[row, 1] - self._integers[row, 0], 1)
-            )
+            self._new_days(row, np.full(len(left), day) if days is None else days[begin], times[begin])
+            room = np.maximum(known["next_fit"][row] - known["seen"][row], 1)
+            until = np.minimum(end[left], begin + room)
             if days is not None:
                 until = same_day(days, begin, until)
-            self._take(row, begin, until, scores, bins, times, (alarm, threshold, severity), every=every)
-            self._integers[row, 0] += until - begin
-            self._integers[row, 4] += until - begin
-            due = self._integers[row, 0] >= self._integers[row, 1]
+            alarmed = self._alarms(row, begin, until, scores, bins, times, found)
+            self._count(row, begin, until, bins)
+            if every:
+                place = ranges(begin, until - begin)
+                owner = np.repeat(row, until - begin)
+                found.threshold[place] = known["threshold"][owner]
+                found.severity[place] = self.severity(owner, scores[place])
+            known["seen"][row] += until - begin
+            known["seen_today"][row] += until - begin
+            due = (known["seen"][row] >= known["next_fit"][row]) | alarmed
             if due.any():
                 self._fit(row[due], times[until[due] - 1])
             at[left] = until
+        return found
 
     def _without_nans(
         self, rows: Array, starts: Int64s, scores: Floats, times: Int64s, *, every: bool
@@ -176,7 +174,7 @@ class Calibration:
         alarm[known], threshold[known], severity[known] = inner.alarm, inner.threshold, inner.severity
         return Verdicts(alarm, threshold, severity)
 
-    def _take(
+    def _alarms(
         self,
         row: Array,
         begin: Array,
@@ -184,141 +182,122 @@ class Calibration:
         scores: Floats,
         bins: Array,
         times: Int64s,
-        out: tuple[Array, Floats, Floats],
-        *,
-        every: bool,
-    ) -> None:
-        """Judge and count one stretch per row, within which no fit changes."""
-        alarm, threshold, severity = out
-        length = until - begin
-        whole = bool((begin[1:] == until[:-1]).all())
-        place: Any = slice(int(begin[0]), int(until[-1])) if whole else ranges(begin, length)
-        limit = np.repeat(self._fits[row, 5], length)
-        part = scores[place]
-        over = part >= limit
-        alarm[place] = over
-        counted = bins[place]
-        found = np.flatnonzero(over)
-        if len(found):
-            rows = np.repeat(row, length)
-            counted = counted.copy()
-            counted[found] = np.minimum(counted[found], self._scale.bin_of(limit[found]))
-            where = np.arange(place.start, place.stop)[found] if whole else place[found]
-            # A burst of alarms is one to a person: what counts against the budget is minutes with alarms.
-            for r, minute in zip(rows[found].tolist(), (times[where] // MINUTE).tolist(), strict=True):
-                self._integers[r, 5] += minute != self._integers[r, 6]
-                self._integers[r, 6] = minute
-            threshold[where] = limit[found]
-            if not every:
-                severity[where] = self.severity(rows[found], part[found])
-        if every:
-            threshold[place] = limit
-            severity[place] = self.severity(np.repeat(row, length), part)
-        self._count(row, length, counted)
+        found: Verdicts,
+    ) -> Array:
+        """Write the alarms of one stretch per row into ``found``, and as what they are learned into ``bins``.
 
-    def _count(self, row: Array, length: Array, counted: Array) -> None:
-        if len(counted) > _MANY * len(row):
-            ends = np.cumsum(length)
-            for r, first, last in zip(row, ends - length, ends, strict=True):
-                counts = np.bincount(counted[first:last], minlength=self._scale.bins)
-                self._counts[r] += counts.astype(np.int32) * np.int32(_ONE)
+        A stretch ends early, in ``until``, with an alarm in a minute that had none: what follows is judged by
+        a new fit. Return which do.
+        """
+        ended = np.zeros(len(row), bool)
+        limit = self._rows["threshold"][row]
+        for i in np.flatnonzero(_highest(scores, begin, until) >= limit).tolist():
+            known, threshold = self._rows[row[i]], float(limit[i])
+            at = int(begin[i]) + np.flatnonzero(scores[begin[i] : until[i]] >= threshold)
+            minutes = times[at] // MINUTE
+            new = np.flatnonzero(minutes > known["alarm_minute"])
+            size = np.full(len(at), threshold)
+            if len(new):
+                # A burst of alarms is one to a person: what counts is minutes with alarms.
+                at, size, ended[i] = at[: new[0] + 1], size[: new[0] + 1], True
+                until[i] = at[-1] + 1
+                # Within the budget it may be an anomaly; beyond, the instrument is like that.
+                beyond = known["alarms_today"] >= self._budget
+                size[-1] *= self._scale.learned**2 if beyond else self._scale.learned
+                known["alarms_today"] += 1
+                known["alarm_minute"] = minutes[new[0]]
+            bins[at] = np.minimum(bins[at], self._scale.bin_of(size))
+            found.alarm[at], found.threshold[at] = True, threshold
+            found.severity[at] = self.severity(np.full(len(at), row[i]), scores[at])
+        return ended
+
+    def _count(self, row: Array, begin: Array, until: Array, bins: Array) -> None:
+        length = until - begin
+        if int(length.sum()) > _MANY * len(row):
+            for r, first, last in zip(row.tolist(), begin.tolist(), until.tolist(), strict=True):
+                counts = np.bincount(bins[first:last], minlength=self._scale.bins)
+                counts *= ONE
+                self._counts[r] += counts.astype(np.int32)
             return
-        index = np.repeat(row, length).astype(np.int64) * self._scale.bins + counted
-        np.add.at(self._counts.reshape(-1), index, np.int32(_ONE))
+        index = np.repeat(row, length).astype(np.int64) * self._scale.bins + bins[ranges(begin, length)]
+        np.add.at(self._counts.reshape(-1), index, np.int32(ONE))
 
     def _new_days(self, row: Array, today: Array, first: Int64s) -> None:
         """Begin a UTC day for the rows that come to one: forget a little, and learn from the day before."""
-        known = self._integers[row, 2]
-        turned = today > known
+        known = self._rows
+        turned = today > known["day"][row]
         if not turned.any():
             return
-        row, known, today, first = row[turned], known[turned], today[turned], first[turned]
-        old = row[known >= 0]
+        row, today, first = row[turned], today[turned], first[turned]
+        old = row[known["day"][row] >= 0]
         if len(old):
             self._counts[old] = self._counts[old] * np.int64(_KEPT) // 16
-            seen, before = self._integers[old, 4].astype(np.float64), self._fits[old, 0]
-            self._fits[old, 0] = np.where(before > 0, (before + seen) / 2, seen)
-            pressure = self._integers[old, 5] / self._budget
-            self._fits[old, 7] = np.where(before > 0, (self._fits[old, 7] + pressure) / 2, pressure)
-        self._integers[row, 2], self._integers[row, 3] = today, first
-        self._integers[row, 4:6] = 0
-        ready = old[self._integers[old, 0] >= self._scale.warm_up]
+            seen, before = known["seen_today"][old].astype(np.float64), known["usual_day"][old]
+            known["usual_day"][old] = np.where(before > 0, (before + seen) / 2, seen)
+            spent = known["alarms_today"][old] / self._budget
+            known["spent"][old] = np.where(before > 0, (known["spent"][old] + spent) / 2, spent)
+        known["day"][row], known["opened"][row], known["paced_at"][row] = today, first, first
+        for name in ("seen_today", "alarms_today", "paced_seen"):
+            known[name][row] = 0
+        ready = old[known["seen"][old] >= self._scale.warm_up]
         if len(ready):
-            self._fit(ready, self._integers[ready, 3])
-
-    def _per_day(self, row: Array, now: Int64s) -> Floats:
-        """Return observations a day of each instrument: what its days had, or this one is going to have."""
-        seen = self._integers[row, 4].astype(np.float64)
-        passed = np.clip((now - self._integers[row, 3]) / _SESSION, 1 / 13, 1.0)
-        before = self._fits[row, 0]
-        going: Floats = np.where(before > 0, np.maximum(before, seen), seen / passed)
-        return np.maximum(going, 1.0)
+            self._fit(ready, known["opened"][ready])
 
     def _fit(self, row: Array, now: Int64s) -> None:
         """Renew the tails of some rows, and say when they are renewed next."""
         scale = self._scale
-        counts = self._counts[row].astype(np.int64)
-        above = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
-        total = above[:, 0] / _ONE
-        wanted = np.clip(_PEAKS * np.sqrt(total), 12, 4000) * _ONE
-        first = (above >= wanted[:, None]).sum(axis=1) - 1
-        first = np.maximum(first, 0)
-        u = self._edges[first]
-        peaks = above[np.arange(len(row)), first] / _ONE
-        excess = np.maximum(self._centres - u[:, None], 0.0)
-        weight = np.where(np.arange(scale.bins) >= first[:, None], counts, 0) / _ONE
-        rank = (above / _ONE - weight / 2) / np.maximum(peaks, 1)[:, None]
-        mean = (weight * excess).sum(axis=1) / np.maximum(peaks, 1)
-        second = (weight * excess * rank).sum(axis=1) / np.maximum(peaks, 1)
-        apart = np.maximum(mean - 2 * second, 1e-12 * (mean + 1e-300))
-        shape = np.clip(2 - mean / apart, -0.5, 1.0)
-        trust = peaks / (peaks + scale.prior_peaks)
-        shape = np.clip(trust * shape + (1 - trust) * scale.shape, 0.0, _LARGEST_SHAPE)
-        spread = trust * mean * (1 - shape) + (1 - trust) * scale.spread * u
-        spread = np.maximum(spread, 1e-6 * u + 1e-12)
-        per_day = self._per_day(row, now)
-        share = peaks / np.maximum(total, 1)
-        # An instrument whose tail is heavier than fitted spends more than its budget: ask for more of it.
-        pressure = np.maximum(self._fits[row, 7], self._integers[row, 5] / self._budget)
-        rare = np.minimum(self._budget / per_day, _COMMONEST_ALARM) / np.clip(
-            pressure / _TOLERATED, 1.0, _LARGEST_PRESSURE
-        )
-        depth = np.maximum(np.log(np.maximum(share / rare, 1.0)), 0.0)
-        # Few peaks say little of what lies far beyond them: keep further away from it.
-        reach = np.log(np.maximum(per_day / np.maximum(total, 1), 1.0))
-        depth *= 1 + _CAUTION / np.sqrt(np.maximum(peaks, 1)) + _CAUTION_OF_REACH * reach
-        threshold = u + spread * stretched(shape, depth)
-        body = rare > share
-        if body.any():
-            deep = (above[body] / _ONE > (rare * total)[body][:, None]).sum(axis=1)
-            threshold[body] = self._edges[np.minimum(deep, scale.bins)]
-        if scale.prior_observations:
-            known = total / (total + scale.prior_observations)
-            threshold = known * threshold + (1 - known) * np.maximum(threshold, scale.usual_threshold)
-        self._fits[row, 1:7] = np.stack([u, spread, shape, share, threshold, per_day], axis=1)
-        self._fits[row, 8] = total
-        halves = above[:, :1] >> np.arange(1, _HALVINGS + 1)
-        self._body[row] = self._edges[(above[:, None, :] >= halves[:, :, None]).sum(axis=2)]
-        seen = self._integers[row, 0]
-        self._integers[row, 1] = seen + np.clip(seen // 2, 30, 65_536)
+        histograms = Histograms(scale, self._counts[row])
+        self._rows["body"][row] = histograms.body(HALVINGS)
+        for place, (r, time, tail) in enumerate(
+            zip(row.tolist(), now.tolist(), histograms.tails(), strict=True)
+        ):
+            known = self._rows[r]
+            per_day, share = self._per_day(known, time), tail.share
+            rare = min(_AIM * self._budget / per_day, _COMMONEST_ALARM) / self._pressure(known)
+            threshold = tail.quantile(rare) if rare <= share else histograms.exceeded_by(place, rare)
+            if scale.prior_observations:
+                trust = tail.total / (tail.total + scale.prior_observations)
+                threshold = trust * threshold + (1 - trust) * max(threshold, scale.usual_threshold)
+            known["u"], known["spread"], known["shape"] = tail.u, tail.spread, tail.shape
+            known["share"], known["total"] = share, tail.total
+            known["per_day"], known["threshold"] = per_day, threshold
+            seen = int(known["seen"])
+            known["next_fit"] = seen + min(max(seen // 2, 30), 65_536)
+
+    def _per_day(self, known: np.void, now: int) -> float:
+        """Return observations a day of an instrument: what its days had, or this one is going to have."""
+        usual = float(known["usual_day"]) or _first_day(known, now)
+        return max(usual, float(known["seen_today"]), 1.0)
+
+    def _pressure(self, known: np.void) -> float:
+        """Return how much rarer than the budget says an alarm has to be: spending is held back."""
+        spent = int(known["alarms_today"]) / self._budget
+        today = math.exp(_STRICTNESS * min(spent - _TOLERATED, 10.0))
+        before = float(known["spent"]) / _TOLERATED_BEFORE
+        return min(max(today, before, 1.0), _LARGEST_PRESSURE)
 
     def severity(self, rows: Array, scores: Floats) -> Floats:
-        """Return severities of 0 to 100: 50 is what one instrument shows once a day, 75 once in 100 days.
+        """Return severities of 0 to 100 of one score per row, by the latest fits."""
+        return severities(self._rows[rows], scores)
 
-        Below, severity falls with the logarithm of the tail probability to 0 at its likeliest.
-        """
-        _, u, spread, shape, share, _, per_day, _, seen = self._fits[rows].T
-        fitted = share > 0
-        excess = np.maximum(scores - u, 0.0) / np.where(fitted, spread, 1.0)
-        flat = shape < 1e-9
-        safe = np.where(flat, 1.0, shape)
-        depth = np.where(flat, excess, np.log1p(safe * excess) / safe)
-        body = np.log(2.0) * (self._body[rows] <= scores[:, None]).sum(axis=1)
-        log_rarity = np.where(scores > u, np.log(1 / np.where(fitted, share, 1.0)) + depth, body)
-        log_day = np.log(np.maximum(per_day, 2.0))
-        # A short history says little of how much rarer than once a day a score is.
-        trust = seen / (seen + np.maximum(_SHORT_HISTORY, 0.1 * per_day))
-        decades = (log_rarity - log_day) / np.log(10.0) * trust
-        tail = 100.0 - 50.0 * np.exp2(-np.maximum(decades, 0.0) / 2.0)
-        below = 50.0 * np.clip(log_rarity / log_day, 0.0, 1.0)
-        return np.where(fitted, np.where(decades > 0, tail, below), np.nan)
+
+def _first_day(known: np.void, now: int) -> float:
+    """Return what a first day is going to have if its session is as long as most, at the latest pace."""
+    seen, paced_seen = int(known["seen_today"]), int(known["paced_seen"])
+    since = seen - paced_seen
+    if 3 * since >= seen:
+        known["pace"] = since / max(now - int(known["paced_at"]), _PACE_TIME)
+        known["paced_seen"], known["paced_at"] = seen, now
+    pace = float(known["pace"])
+    # Hours before the session, with few trades, are no part of it.
+    gone = min(max(now - int(known["opened"]), 0), seen / pace if pace else math.inf)
+    return seen + pace * max(_SESSION - gone, 0.0)
+
+
+def _highest(scores: Floats, begin: Array, until: Array) -> Floats:
+    """Return the largest score of each stretch, none of which is empty."""
+    length = until - begin
+    if int(length.sum()) > _MANY * len(begin):
+        spans = zip(begin.tolist(), until.tolist(), strict=True)
+        return np.array([scores[first:last].max() for first, last in spans])
+    return np.maximum.reduceat(scores[ranges(begin, length)], np.cumsum(length) - length)

@@ -19,7 +19,7 @@ from tapewatch.documents import Anomaly, BarTable, Results, ScoreTable
 from tapewatch.records import HOUR, Array, Floats
 from tapewatch.settings import WIDTHS, Width
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 #: What each detector makes of the bars of one width, by its name.
 _Severities: TypeAlias = dict[str, dict[str, Floats]]
 

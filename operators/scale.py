@@ -1,4 +1,4 @@
-"""The scale on which a detector scores, cut into the bins of a histogram, and its generalised Pareto tail."""
+"""The scale on which a detector scores, cut into the bins of a histogram, and what is known of its tail."""
 
 from __future__ import annotations
 
@@ -22,12 +22,17 @@ class Scale:
     shape, spread
         Prior of the generalised Pareto tail: its shape, and its scale as a share of ``u``.
     prior_peaks
-        How many peaks the prior counts for.
+        How many peaks the prior of the shape counts for.
     warm_up
         Observations of an instrument before its first alarm.
     usual_threshold, prior_observations
         For scores that are alike for all instruments (standard deviations): the threshold at one alarm a day
         of 390 windows, and how many observations it counts for; 0 for scores on the instrument's own scale.
+    heaviest
+        For tails that are heavy to an unknown degree: the prior's shape is that of the Pareto law with the
+        instrument's mean excess, between ``shape`` and this.
+    learned
+        An alarm is learned as no larger than this many times the threshold, beyond the budget its square.
     """
 
     lowest: int
@@ -38,6 +43,8 @@ class Scale:
     warm_up: int
     usual_threshold: float = 0.0
     prior_observations: float = 0.0
+    heaviest: float = 0.0
+    learned: float = 1.0
 
     @property
     def bins(self) -> int:
@@ -56,10 +63,3 @@ class Scale:
         bits -= (127 + self.lowest) << 4
         np.maximum(bits, 0, out=bits)
         return np.minimum(bits, self.bins - 1, out=bits)
-
-
-def stretched(shape: Floats, depth: Floats) -> Floats:
-    """Return ``(exp(shape * depth) - 1) / shape``, which is ``depth`` for a shape of 0."""
-    flat = shape < 1e-9
-    safe = np.where(flat, 1.0, shape)
-    return np.where(flat, depth, np.expm1(safe * depth) / safe)
