@@ -15,7 +15,18 @@ import numpy as np
 
 from connectors.byte_stream import ByteStream
 from tapewatch.errors import DamagedError, UserError
-from tapewatch.records import DAY, OHLCV, OHLCV_WIDTHS, TRADE, UNDEF_TIME, Array, Block, Header, Kind
+from tapewatch.records import (
+    DAY,
+    OHLCV,
+    OHLCV_WIDTHS,
+    TRADE,
+    UNDEF_TIME,
+    Array,
+    Block,
+    Header,
+    Kind,
+    book,
+)
 from tapewatch.symbology import Interval, Symbols, day_number
 
 #: Largest metadata we read: every OPRA symbol twice is about 200 MB.
@@ -29,6 +40,8 @@ _SIZES = {0: 48, 1: 80, 10: 368, 177: 80, 194: 80, 160: 56, 32: 56, 33: 56, 34: 
 _SYMBOL_MAPPING = 22
 #: A record's length is a byte that counts units of four bytes.
 _LARGEST_RECORD = 255 * 4
+#: Best bid and ask behind a trade, in the schemas that have them.
+_QUOTES = np.dtype({"names": ["bid", "ask"], "formats": ["<i8", "<i8"], "offsets": [48, 56], "itemsize": 64})
 _MBO = np.dtype(
     {
         "names": ["price", "size", "flags", "action", "side", "ts_recv", "ts_in_delta", "sequence"],
@@ -249,19 +262,21 @@ def _trades(data: bytes, at: int, stride: int, count: int, rtype: int) -> tuple[
         records = _view(data, at, stride, count, TRADE)
         trade = records["action"] == b"T"
         kept = records if trade.all() else records[trade]
-        if rtype in (177, 194) and len(kept):
+        if rtype and len(kept):
+            quotes = _view(data, at, stride, count, _QUOTES)[trade]
             kept = kept.copy()
-            kept["sequence"] = 0
-            kept["depth"] = 0
+            kept["depth"] = book(quotes["bid"], quotes["ask"])
+            if rtype in (177, 194):
+                kept["sequence"] = 0
         return kept, count - len(kept)
-    book = _view(data, at, stride, count, _MBO)
-    chosen = np.flatnonzero(book["action"] == b"T")
+    orders = _view(data, at, stride, count, _MBO)
+    chosen = np.flatnonzero(orders["action"] == b"T")
     kept = np.zeros(len(chosen), TRADE)
     heads = _view(data, at, stride, count, TRADE)[chosen]
     for name in ("rtype", "publisher_id", "instrument_id", "ts_event"):
         kept[name] = heads[name]
     kept["length"] = TRADE.itemsize // 4
-    fields = book[chosen]
+    fields = orders[chosen]
     for name in _MBO.names or ():
         kept[name] = fields[name]
     return kept, count - len(kept)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import orjson
@@ -104,6 +105,7 @@ def _pieces(line: bytes) -> list[_Piece] | None:
     pieces: list[_Piece] = []
     # Keys of the objects and lists that are open.
     within: list[bytes] = []
+    quotes = best_quotes(record)
     for part in line.split(b","):
         match = _PIECE.fullmatch(part)
         if match is None:
@@ -116,14 +118,32 @@ def _pieces(line: bytes) -> list[_Piece] | None:
             else:
                 key = opening[1]
         name = key.decode() if within in ([b""], [b"", b"hd"]) else ""
+        if within == [b"", b"levels", b""]:
+            name = f"{key.decode()}_00" if f"{key.decode()}_00" in quotes else ""
+            # Only those of the first level are the best.
+            quotes = {quote: value for quote, value in quotes.items() if quote != name}
         quote = b'"' * match["value"].startswith(b'"')
         pieces.append(_Piece(match["before"] + quote, quote + match["after"], name, bool(quote)))
         del within[len(within) - len(match["after"]) :]
     head = record.pop("hd", {})
     names = [name for name, value in record.items() if not isinstance(value, dict | list)]
+    names += best_quotes(record)
     # A key that comes twice is left to a parser too.
     same = sorted([*names, *head]) == sorted(piece.name for piece in pieces if piece.name)
     return pieces if same and "" not in record and "" not in head else None
+
+
+def best_quotes(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the best bid and ask of a record with ``levels``, by the names that they have in CSV.
+
+    >>> best_quotes({"levels": [{"bid_px": "5", "ask_px": "6"}, {"bid_px": "4", "ask_px": "7"}]})
+    {'bid_px_00': '5', 'ask_px_00': '6'}
+    """
+    levels = record.get("levels")
+    first = levels[0] if isinstance(levels, list) and levels else None
+    if not isinstance(first, dict):
+        return {}
+    return {f"{name}_00": first[name] for name in ("bid_px", "ask_px") if name in first}
 
 
 def _fits(text: Text, piece: _Piece, start: Int64s, column: Column) -> bool:

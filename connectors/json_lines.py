@@ -24,11 +24,12 @@ import numpy as np
 import orjson
 
 from connectors.decimal_text import Text
-from connectors.json_columns import Shape, uniform
+from connectors.json_columns import Shape, best_quotes, uniform
 from connectors.text_records import (
     BAR_PRICES,
     DECIMAL,
     EITHER,
+    QUOTES,
     TIMES,
     UNITS,
     UNSIGNED,
@@ -99,7 +100,7 @@ class JsonLines:
         """Read lines of any shape."""
         columns: dict[str, list[bytes]] = {}
         meant: list[int] = []
-        named = False
+        named = quoted = False
         fault: Fault | None = None
         lines = data.split(b"\n")[:-1]
         for first in range(0, len(lines), _LINES_AT_ONCE):
@@ -114,10 +115,14 @@ class JsonLines:
                 columns.setdefault(name, []).extend(values)
             meant.extend(_meaning(record, self._prices) for record in records)
             named = named or any("symbol" in record for record in records)
+            quoted = quoted or any(not QUOTES.isdisjoint(record) for record in records)
             if fault is not None:
                 break
         if not named:
             columns.pop("symbol", None)
+        if not quoted:
+            for name in QUOTES:
+                columns.pop(name, None)
         text, places = _joined(columns)
         parsed = parse(self.header, text, places, len(meant), np.array(meant, dtype=np.uint8))
         return parsed if parsed.fault is not None else replace(parsed, fault=fault)
@@ -135,10 +140,10 @@ def loaded(line: bytes) -> dict[str, Any] | str:
     if "hd" in record:
         if not isinstance(record["hd"], dict):
             return "`hd` must be a JSON object"
-        return {**record, **record["hd"]}
+        return {**best_quotes(record), **record, **record["hd"]}
     if not isinstance(record.get("raw", True), bool):
         return "`raw` must be true or false"
-    return record
+    return {**best_quotes(record), **record} if "levels" in record else record
 
 
 def _meaning(record: dict[str, Any], prices: tuple[str, ...]) -> int:
@@ -168,6 +173,8 @@ def _texts(records: list[dict[str, Any]], kind: Kind) -> dict[str, list[bytes]]:
         missing = {"size": b"%d" % UNDEF_SIZE, "volume": b"nothing"}.get(name, b"0")
         texts[name] = [_text(record.get(name)) or missing for record in records]
     if kind == "trades":
+        for name in sorted(QUOTES):
+            texts[name] = [_price(record.get(name, b"")) for record in records]
         texts["action"] = [_letters(record.get("action", "T")) for record in records]
         texts["side"] = [_letters(record.get("side")) for record in records]
     texts["symbol"] = [_letters(record.get("symbol")) for record in records]

@@ -34,12 +34,15 @@ from tapewatch.records import (
     Header,
     Int64s,
     Kind,
+    book,
 )
 from tapewatch.symbology import Symbols
 
 Columns: TypeAlias = Mapping[str, Column]
 
 TIMES = ("ts_recv", "ts_event")
+#: The best bid and ask beside a trade.
+QUOTES = frozenset({"bid_px_00", "ask_px_00"})
 BAR_PRICES = ("open", "high", "low", "close")
 BAR_SCHEMAS = {32: "ohlcv-1s", 33: "ohlcv-1m", 34: "ohlcv-1h", 35: "ohlcv-1d"}
 #: How a price is meant: a decimal; a whole number of 1e-9; or that which it is by having a dot or none.
@@ -168,6 +171,10 @@ def parse(header: Header, text: Text, columns: Columns, count: int, meant: NDArr
             _note(faults, name, good, text, columns[name], rows, f"a whole number up to {largest}")
     if header.kind == "trades":
         _trade_fields(records, faults, text, columns, rows)
+        if QUOTES.issubset(columns):
+            # A quote that cannot be read is none: the trade beside it is what matters.
+            quotes = [_quoted(text, columns[name], meant) for name in ("bid_px_00", "ask_px_00")]
+            records["depth"] = book(*quotes)
     else:
         same = np.array([OHLCV_WIDTHS.get(rtype) == header.width_ns for rtype in range(256)])
         allowed = f"that of `{header.schema}` throughout the file"
@@ -198,6 +205,11 @@ def prices(text: Text, start: Int64s, end: Int64s, meant: NDArray[np.uint8]) -> 
     values, good = decimal(text, start, end)
     values[whole], good[whole] = signed(text, start[whole], end[whole])
     return values, good
+
+
+def _quoted(text: Text, column: Column, meant: NDArray[np.uint8]) -> Int64s:
+    values, good = _or_undefined(partial(prices, meant=meant), UNDEF_PRICE, text, column)
+    return np.where(good, values, UNDEF_PRICE)
 
 
 def _trade_fields(

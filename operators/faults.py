@@ -16,7 +16,7 @@ from operators.breaks import Breaks
 from operators.detector import Detector, Explanation, Logic, Scores, Segments, amount, grown
 from operators.scale import Scale
 from operators.silence import seconds
-from tapewatch.records import BAD_TS_RECV, CROSSED, MAYBE_BAD_BOOK, MINUTE, SECOND, Array, Int64s
+from tapewatch.records import BAD_TS_RECV, CROSSED, LOCKED, MAYBE_BAD_BOOK, MINUTE, SECOND, Array, Int64s
 
 #: A fault is rare while no more than one in this many records had it, and not before as many are known.
 _RARE = 1_000
@@ -87,7 +87,7 @@ class _FaultsLogic:
         depth, doubts = records["depth"], records["flags"] & (BAD_TS_RECV | MAYBE_BAD_BOOK)
         wrong = [
             np.flatnonzero(back >= self._backwards_ns),
-            np.flatnonzero((depth > 0) & (records["rtype"] > 0)) if depth.any() else _NOTHING,
+            np.flatnonzero(np.isin(depth, (LOCKED, CROSSED))) if depth.any() else _NOTHING,
             np.flatnonzero(doubts) if doubts.any() else _NOTHING,
         ]
         rare = [self._rare(at, kind, segments, learn=learn) for kind, at in enumerate(wrong)]

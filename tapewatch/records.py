@@ -38,6 +38,17 @@ Int64s = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Kind = Literal["trades", "bars"]
 
+
+def book(bids: Int64s, asks: Int64s) -> NDArray[np.uint8]:
+    """Return what is to be in ``depth`` of trades with these best bids and asks beside them.
+
+    >>> book(np.array([5, 6, 7, UNDEF_PRICE]), np.array([6, 6, 6, 6])).tolist()
+    [0, 1, 2, 0]
+    """
+    known = (bids != UNDEF_PRICE) & (asks != UNDEF_PRICE)
+    return np.where(known & (bids == asks), LOCKED, np.where(known & (bids > asks), CROSSED, 0)).astype("u1")
+
+
 #: One trade: the layout of DBN's ``TradeMsg``, 48 bytes.
 TRADE = np.dtype(
     [
