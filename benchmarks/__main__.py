@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternatives
+from benchmarks import alternatives, kafka
 from benchmarks.measure import forget, interleaved, peak_mib, start_up
 from connectors.dbn_records import DbnRecords
 from connectors.dbn_writer import write_dbn
@@ -41,7 +41,8 @@ def main() -> int:
         starts = [start_up(tape, folder) for _ in range(_RUNS)]
         print(f"\nstart-up until the first record: {statistics.median(starts):.2f} s (goal: under 0.8)")
         _memory(folder)
-    return 0
+    print("\n## Kafka\n")
+    return kafka.main()
 
 
 def _tape(folder: Path) -> Path:
