@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternatives
+from benchmarks import alternatives, kafka
 from benchmarks.measure import forget, interleaved, peak_mib, start_up
 from connectors.dbn_records import DbnRecords
 from connectors.dbn_writer import write_dbn
@@ -45,7 +45,8 @@ def main() -> int:
             median = statistics.median(starts)
             print(f"\nstart-up until the first record, {what}: {median:.2f} s (goal: under {goal})")
         _memory(folder)
-    return 0
+    print("\n## Kafka\n")
+    return kafka.main()
 
 
 def _tape(folder: Path) -> Path:
