@@ -9,9 +9,9 @@ from typing import Any
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.dbn_records import _BAR_SCHEMAS, _SIZES, _TRADE_SCHEMAS
-from connectors.live_decoder import Mapping, Run
-from connectors.live_feed import LiveFeed, Opened
-from connectors.live_tape import STATE_VERSION, LiveTape, part_name, width_ns
+from connectors.live_decoder import Loss, Mapping
+from connectors.live_feed import LiveFeed
+from connectors.live_tape import STATE_VERSION, LiveState, LiveTape, part_name, width_ns
 from tapewatch import stopping
 from tapewatch.credit import Credit
 from tapewatch.errors import UserError
@@ -66,7 +66,8 @@ class LivePartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         self, settings: LiveSettings, key: str, batch_records: int, slots: int, resume: dict[str, Any] | None
     ) -> None:
         self._credit = Credit(slots, _BATCHES_UNDER_WAY)
-        self._tape = LiveTape(settings, resume, self._credit.path)
+        state = None if resume is None else LiveState.load(resume)
+        self._tape = LiveTape(settings, state, self._credit.path)
         self._most = batch_records * _SIZES[(_TRADE_SCHEMAS | _BAR_SCHEMAS)[settings.schema]]
         self._feed = LiveFeed(settings, key, lambda: self._tape.state.position.start, self._tape.count)
         self._awake: datetime | None = None
@@ -82,16 +83,10 @@ class LivePartition(StatefulSourcePartition[Tape, dict[str, Any]]):
             return []
         tapes: list[Tape] = []
         for item in self._feed.read(self._most):
-            match item:
-                case Run():
-                    if self._tape.take(item):
-                        self._feed.new()
-                case Mapping():
-                    tapes += self._tape.map(item)
-                case Opened(begun):
-                    self._tape.open(begun)
-                case _:
-                    tapes += self._tape.lose()
+            if isinstance(item, Mapping | Loss) and self._tape.divides(item):
+                tapes.append(self._tape.batch())
+            if self._tape.follow(item):
+                self._feed.new()
         if self._tape.waiting:
             tapes.append(self._tape.batch())
         if not tapes:

@@ -90,7 +90,21 @@ class Notice:
     error: bool
 
 
-Item: TypeAlias = Run | Mapping | Notice
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session has begun, and tells from a time on, ns; what follows may repeat what came before."""
+
+    begun: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """The gateway has left out records here."""
+
+
+#: What a session's bytes hold, and what a series of sessions brings.
+DecodedItem: TypeAlias = Run | Mapping | Notice
+Item: TypeAlias = Run | Mapping | Opened | Loss
 
 
 class LiveDecoder:
@@ -116,9 +130,9 @@ class LiveDecoder:
         self.begun = 0
         self.damage: DamagedError | None = None
 
-    def feed(self, data: bytes) -> list[Item]:
+    def feed(self, data: bytes) -> list[DecodedItem]:
         """Return what the next bytes complete, before any damage."""
-        items: list[Item] = []
+        items: list[DecodedItem] = []
         if self.damage is None:
             try:
                 self._read(self._held + data if self._held else data, items)
@@ -126,7 +140,7 @@ class LiveDecoder:
                 self.damage = error
         return items
 
-    def _read(self, data: bytes, items: list[Item]) -> None:
+    def _read(self, data: bytes, items: list[DecodedItem]) -> None:
         at = 0
         if not self._headed:
             at = self._metadata(data)
@@ -163,7 +177,7 @@ class LiveDecoder:
             raise DamagedError(f"the gateway's metadata cannot be read ({error})") from error
         return length
 
-    def _items(self, data: bytes, at: int, stride: int, count: int, rtype: int) -> list[Item]:
+    def _items(self, data: bytes, at: int, stride: int, count: int, rtype: int) -> list[DecodedItem]:
         if rtype == self._rtype:
             return [_market(data[at : at + count * stride], stride, count, rtype)]
         if rtype not in (_ERROR, _SYMBOL_MAPPING, _SYSTEM):

@@ -9,12 +9,10 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
 
 from databento_dbn import ErrorCode, SystemCode
 
-from connectors.live_decoder import Item, LiveDecoder, Notice
+from connectors.live_decoder import Item, LiveDecoder, Loss, Notice, Opened
 from connectors.live_session import End, Session, address
 from tapewatch import stopping
 from tapewatch.log import log
@@ -29,21 +27,6 @@ _CONSEQUENCE_SECONDS = 5.0
 _TO_THE_GATEWAY = int(ErrorCode.CONNECTION_LIMIT_EXCEEDED), int(ErrorCode.INTERNAL_ERROR)
 _LOSSES = int(ErrorCode.SKIPPED_RECORDS_AFTER_SLOW_READING), int(ErrorCode.REPLAY_DATA_AGED_OUT)
 _SLOW = int(SystemCode.SLOW_READER_WARNING)
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A session has begun, and tells from a time on, ns; what follows may repeat what came before."""
-
-    begun: int
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """The gateway has left out records here."""
-
-
-FeedItem: TypeAlias = Item | Opened | Loss
 
 
 def delay(failures: int) -> float:
@@ -69,6 +52,8 @@ class LiveFeed:
         Asked at the beginning of each session for the time to replay from, ns; None for from now on.
     count
         Called with counts by name of what the gateway and the connection suffered.
+    fail
+        Called with a line that says why there cannot be another session; ends the run by default.
     """
 
     def __init__(
@@ -77,8 +62,10 @@ class LiveFeed:
         key: str,
         start: Callable[[], int | None],
         count: Callable[[dict[str, int]], None],
+        fail: Callable[[str], None] | None = None,
     ) -> None:
-        self._settings, self._key, self._start, self._count = settings, key, start, count
+        self._settings, self._key, self._start = settings, key, start
+        self._count, self._fail = count, fail or stopping.fail
         self._session: Session | None = None
         self._decoder = LiveDecoder(settings.schema)
         self._opened = False
@@ -103,7 +90,7 @@ class LiveFeed:
                 log.info("%s comes in again", self._settings.dataset)
                 self._told = None
 
-    def read(self, most: int) -> list[FeedItem]:
+    def read(self, most: int) -> list[Item]:
         """Return what has come since, from about ``most`` bytes; begin a session where there is none."""
         if self._session is None:
             if time.monotonic() >= self._again:
@@ -136,8 +123,8 @@ class LiveFeed:
         self._opened = self._new = False
         self._error, self._warnings = None, 0
 
-    def _decoded(self, data: bytes) -> list[FeedItem]:
-        items: list[FeedItem] = []
+    def _decoded(self, data: bytes) -> list[Item]:
+        items: list[Item] = []
         decoded = self._decoder.feed(data)
         if not self._opened and self._decoder.begun:
             items.append(Opened(self._decoder.begun))
@@ -191,7 +178,7 @@ class LiveFeed:
     def _hopeless(self, end: End) -> bool:
         """End the run over what waiting cannot cure; replay everything where less is not to be had."""
         if end.kind == "refused" and not self._ever_in and "limit" not in end.text.lower():
-            stopping.fail(f"{self._place} refuses the key in DATABENTO_API_KEY: {end.text}")
+            self._fail(f"{self._place} refuses the key in DATABENTO_API_KEY: {end.text}")
             return True
         error = self._error
         if error is None or time.monotonic() - self._error_at > _CONSEQUENCE_SECONDS:
@@ -202,6 +189,6 @@ class LiveFeed:
             # What is asked for may be further back than the gateway goes.
             self._everything = True
         elif not self._ever_new:
-            stopping.fail(f"{self._place} refuses the subscription of `live`: {self._cleaned(error.text)}")
+            self._fail(f"{self._place} refuses the subscription of `live`: {self._cleaned(error.text)}")
             return True
         return False

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from connectors.dbn_records import _BAR_SCHEMAS
-from connectors.live_decoder import Mapping, Run
+from connectors.live_decoder import Item, Loss, Mapping, Opened, Run
 from connectors.live_position import LivePosition, Replay, latest_possible
 from connectors.numbering import Numbering, Unchecked, unfit
 from connectors.validity import valid
@@ -91,20 +91,22 @@ class LiveTape:
     ----------
     settings
         The section ``live``.
-    resume
-        What the recovery store holds, None at first.
+    state
+        Where a tape was left, None at first.
     credit
         Path that consumers acknowledge in.
 
     Attributes
     ----------
     state
-        What goes into the recovery store.
+        How far the tape has been read.
+    symbols
+        Keys of the instruments; a batch has its own.
     """
 
-    def __init__(self, settings: LiveSettings, resume: dict[str, Any] | None, credit: str) -> None:
+    def __init__(self, settings: LiveSettings, state: LiveState | None = None, credit: str = "") -> None:
         own = subscription(settings)
-        self.state = LiveState(own) if resume is None else LiveState.load(resume)
+        self.state = LiveState(own) if state is None else state
         # Of another subscription the gateway replays other records: the first need not be a known one.
         self._same = self.state.subscription == own
         self.state.subscription = own
@@ -113,7 +115,7 @@ class LiveTape:
         self._kind: Kind = "bars" if self._width_ns else "trades"
         self._nothing = np.empty(0, OHLCV if self._width_ns else TRADE), np.empty(0, np.uint64)
         self._replay: Replay | None = None
-        self._symbols, self._handed_out = Symbols(), False
+        self.symbols, self._handed_out = Symbols(), False
         self._told: dict[str, int] = dict(self.state.counters)
         #: Records on their way into the next batch.
         self._parts: list[tuple[Array, Array]] = []
@@ -130,12 +132,21 @@ class LiveTape:
         for name, number in counts.items():
             totals[name] = totals.get(name, 0) + number
 
-    def open(self, begun: int) -> None:
-        """Begin a session, which tells from a time on, ns: it may repeat what came before."""
-        self._replay = self.state.position.replay()
-        self.state.position.begin(begun)
+    def follow(self, item: Item) -> bool:
+        """Take in what a feed brings; return whether there were records in it that are new."""
+        match item:
+            case Run():
+                return self._take(item)
+            case Mapping():
+                self._map(item)
+            case Opened(begun):
+                self._replay = self.state.position.replay()
+                self.state.position.begin(begun)
+            case Loss():
+                self._lose()
+        return False
 
-    def take(self, run: Run) -> bool:
+    def _take(self, run: Run) -> bool:
         """Put the new records of a run with those that wait; return whether there were any."""
         if self._replay is not None:
             fresh = self._replay.fresh(run.keys, run.times)
@@ -162,36 +173,40 @@ class LiveTape:
         if replay.over:
             self._replay = None
 
+    def divides(self, item: Mapping | Loss) -> bool:
+        """Return whether what came before must go out by itself, with other symbols or no gap before it."""
+        if not self._parts or isinstance(item, Loss):
+            return bool(self._parts)
+        return bool(item.symbol) and self.symbols.key(item.instrument_id, item.day) != item.symbol
+
     def _lose(self) -> None:
+        """Note that records are missing behind those that have gone out."""
         if self.state.lost_since is None:
             self.state.lost_since = self.state.clock
 
-    def lose(self) -> list[Tape]:
-        """Note that records are missing here; return the batch of those before."""
-        tapes = [self.batch()] if self._parts else []
-        self._lose()
-        return tapes
-
-    def map(self, mapping: Mapping) -> list[Tape]:
-        """Follow a symbol from its day on; return what came before as a batch with what was known then."""
+    def _map(self, mapping: Mapping) -> None:
+        """Follow a symbol from its day on."""
         number, symbol, day = mapping.instrument_id, mapping.symbol, mapping.day
-        if not symbol or self._symbols.key(number, day) == symbol:
-            return []
-        tapes = [self.batch()] if self._parts else []
+        if not symbol or self.symbols.key(number, day) == symbol:
+            return
         if self._handed_out:
-            known, self._symbols, self._handed_out = self._symbols, Symbols(), False
-            self._symbols.merge(known)
+            known, self.symbols, self._handed_out = self.symbols, Symbols(), False
+            self.symbols.merge(known)
         # The first symbol of an id holds for what is replayed from the days before, too.
-        first = day if self._symbols.mapped(number, day) else 0
-        self._symbols.add(Interval(symbol, number, first, _FOREVER))
-        return tapes
+        first = day if self.symbols.mapped(number, day) else 0
+        self.symbols.add(Interval(symbol, number, first, _FOREVER))
+
+    def pop(self) -> tuple[Array, Array]:
+        """Return the records that wait, and their times, as they came."""
+        records = np.concatenate([part for part, _ in self._parts] or [self._nothing[0]])
+        times = np.concatenate([part for _, part in self._parts] or [self._nothing[1]])
+        self._parts = []
+        return records, times
 
     def batch(self) -> Tape:
         """Return the records that wait, or none, with the counts so far."""
         state = self.state
-        records = np.concatenate([part for part, _ in self._parts] or [self._nothing[0]])
-        times = np.concatenate([part for _, part in self._parts] or [self._nothing[1]])
-        self._parts = []
+        records, times = self.pop()
         self.count({"records": len(records)} if len(records) else {})
         fit = self._fit(records, times)
         gaps, left_out = self._missing(records, times, fit)
@@ -208,7 +223,7 @@ class LiveTape:
             dataset=self._dataset,
             records=records,
             times=times.view("i8"),
-            symbols=self._symbols,
+            symbols=self.symbols,
             clock=state.clock,
             width_ns=self._width_ns,
             counters=self._told,
@@ -238,7 +253,7 @@ class LiveTape:
         """Return what the numbers show to be missing, and what is not fit to be judged."""
         if self._kind != "trades" or not len(records):
             return (), {}
-        batch = Unchecked(records, times, self.state.clock, fit, self._symbols, None, ())
+        batch = Unchecked(records, times, self.state.clock, fit, self.symbols, None, ())
         return self.state.numbering.gaps(batch), unfit(batch)
 
     def _interruption(self, records: Array, times: Array) -> tuple[Gap, ...]:
@@ -248,5 +263,5 @@ class LiveTape:
             return ()
         self.state.lost_since = None
         self.count({"gaps": 1})
-        key = self._symbols.key(int(records["instrument_id"][0]), int(times[0]) // DAY)
+        key = self.symbols.key(int(records["instrument_id"][0]), int(times[0]) // DAY)
         return (Gap(0, since, 0, key),)
