@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+from connectors.sqlite_early import Leftovers, Settled, mark
 from connectors.sqlite_schema import committing, explain, open_for_writing
 from tapewatch.documents import (
     ANOMALY_FIELDS,
@@ -20,6 +22,7 @@ from tapewatch.documents import (
     score_rows,
 )
 from tapewatch.errors import UserError
+from tapewatch.late_rows import LATE_FIELDS, late_rows
 
 
 def _upsert(table: str, fields: tuple[str, ...], key: tuple[str, ...], condition: str, **changes: str) -> str:
@@ -31,6 +34,7 @@ def _upsert(table: str, fields: tuple[str, ...], key: tuple[str, ...], condition
     )
 
 
+_DETECTED_AT = ANOMALY_FIELDS.index("detected_at")
 # When an anomaly was first detected stays, however often it is told again.
 _ANOMALIES = _upsert(
     "anomalies",
@@ -65,11 +69,19 @@ _COUNTERS = _upsert(
 )
 
 
+def _dated(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return an anomaly's row with the time of detection, which is now unless it is known."""
+    return row if row[_DETECTED_AT] else (*row[:_DETECTED_AT], time.time_ns(), *row[_DETECTED_AT + 1 :])
+
+
 def _inode(path: Path) -> int:
     try:
         return path.stat().st_ino
     except OSError:
         return -1
+
+
+_LATE = _upsert("late", LATE_FIELDS, ("key", "dataset", "instrument_id", "ts_clock", "ordinal"), "true")
 
 
 class SqliteWriter:
@@ -100,6 +112,7 @@ class SqliteWriter:
     def __init__(self, path: Path, source: str = "") -> None:
         self.path = path.absolute()
         self._source = source
+        self._leftovers: Leftovers | None = None
         self._connection = open_for_writing(self.path)
         files = {place: _inode(place) for place in (self.path, Path(f"{self.path.resolve()}-wal"))}
         self._files = {place: inode for place, inode in files.items() if inode >= 0}
@@ -108,7 +121,8 @@ class SqliteWriter:
         """Write everything in one transaction, and return how many anomalies were not in the store before.
 
         Anomalies that were ``deleted`` go first, then each of the `Results` in their order. Writing the
-        same again changes nothing. It waits up to 30 s for another writer to finish.
+        same again changes nothing. What an earlier run told early of a window that has now been judged, and
+        is not told again, goes too. It waits up to 30 s for another writer to finish.
 
         Raises
         ------
@@ -118,12 +132,16 @@ class SqliteWriter:
         # Rows are made one after the other as SQLite takes them: lists of them would cost as much again.
         bars = chain.from_iterable(bar_rows(table, r.dataset) for r in results for table in r.bars)
         scores = chain.from_iterable(score_rows(table, r.flow) for r in results for table in r.scores)
+        late = chain.from_iterable(late_rows(r.late, r.dataset) for r in results if r.late is not None)
         counters = [
             (r.flow, self._source, r.partition, name, value)
             for r in results
             for name, value in r.counters.items()
         ]
-        if not (counters or any(r.anomalies or r.deleted or r.bars or r.scores for r in results)):
+        if not (
+            counters
+            or any(r.anomalies or r.deleted or r.judged or r.late or r.bars or r.scores for r in results)
+        ):
             return 0
         connection = self._connection
         try:
@@ -131,14 +149,35 @@ class SqliteWriter:
             with committing(connection):
                 connection.executemany(_BARS, bars)
                 connection.executemany(_SCORES, scores)
+                connection.executemany(_LATE, late)
                 connection.executemany(_COUNTERS, counters)
-                new = sum(self._write_anomalies(r) for r in results if r.anomalies or r.deleted)
+                new = self._write_anomalies_of(results)
         except sqlite3.Error as error:
+            # What it knew to be settled is not.
+            self._leftovers = None
             self._check_in_place()
             raise UserError(explain(error, self.path)) from error
         # Afterwards: what was written into a file that is gone must not be taken for stored.
         self._check_in_place()
         return new
+
+    def _write_anomalies_of(self, several: Sequence[Results]) -> int:
+        if self._leftovers is None:
+            self._leftovers = Leftovers(self._connection, self._source)
+        new = 0
+        for results in several:
+            for settled in self._leftovers.settle(results):
+                self._take_back(settled)
+            if results.anomalies or results.deleted:
+                new += self._write_anomalies(results)
+        return new
+
+    def _take_back(self, settled: Settled) -> None:
+        if settled.row is None:
+            self._connection.execute("DELETE FROM anomalies WHERE id = ?", (settled.id,))
+        else:
+            self._connection.execute(_ANOMALIES, _dated(settled.row))
+        self._connection.execute("DELETE FROM provisional WHERE id = ?", (settled.id,))
 
     def _write_anomalies(self, results: Results) -> int:
         connection = self._connection
@@ -151,12 +190,8 @@ class SqliteWriter:
             connection.execute("SELECT count(*) FROM anomalies WHERE id = ?", (name,)).fetchone()[0]
             for name in told
         )
-        now = time.time_ns()
-        moment = ANOMALY_FIELDS.index("detected_at")
-        rows = [anomaly_row(anomaly) for anomaly in results.anomalies]
-        connection.executemany(
-            _ANOMALIES, [row if row[moment] else (*row[:moment], now, *row[moment + 1 :]) for row in rows]
-        )
+        connection.executemany(_ANOMALIES, [_dated(anomaly_row(anomaly)) for anomaly in results.anomalies])
+        mark(connection, self._source, results)
         return len(told) - known
 
     def _check_in_place(self) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from tapewatch.errors import UserError
 
 #: Raised whenever a table changes; kept in ``PRAGMA user_version``.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: "tape" in ASCII, in the file's header: tells our files from those of other programs.
 APPLICATION_ID = 0x74617065
 #: Seconds that a writer waits for another one.
@@ -49,6 +49,15 @@ _TABLES = (
     """CREATE TABLE counters (
     flow TEXT NOT NULL, source TEXT NOT NULL, partition TEXT NOT NULL, name TEXT NOT NULL,
     value INTEGER NOT NULL, PRIMARY KEY (flow, source, partition, name)) WITHOUT ROWID""",
+    """CREATE TABLE late (
+    key TEXT NOT NULL, instrument_id INTEGER NOT NULL, dataset TEXT NOT NULL, ts_clock INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL, publisher_id INTEGER, ts_event INTEGER NOT NULL, ts_recv INTEGER, price REAL,
+    size INTEGER, side TEXT, sequence INTEGER,
+    PRIMARY KEY (key, dataset, instrument_id, ts_clock, ordinal)) WITHOUT ROWID""",
+    """CREATE TABLE provisional (
+    id TEXT PRIMARY KEY NOT NULL, flow TEXT NOT NULL, source TEXT NOT NULL, detector TEXT NOT NULL,
+    key TEXT NOT NULL, instrument_id INTEGER NOT NULL, ts_start INTEGER NOT NULL, standing TEXT)
+    WITHOUT ROWID""",
 )
 _INDICES = (
     "CREATE INDEX anomalies_by_time ON anomalies (ts_event)",
@@ -58,8 +67,8 @@ _INDICES = (
     "CREATE INDEX reviews_by_anomaly ON reviews (anomaly_id)",
     "CREATE INDEX reviews_by_transaction ON reviews (transaction_id)",
 )
-#: Names of the tables, as the contract lists them, our own ``counters`` last.
-TABLES = ("anomalies", "bars", "scores", "profiles", "reviews", "counters")
+#: Names of the tables, as the contract lists them, our own last.
+TABLES = ("anomalies", "bars", "scores", "profiles", "reviews", "late", "counters", "provisional")
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:

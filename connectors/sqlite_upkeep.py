@@ -24,7 +24,7 @@ from tapewatch.errors import UserError
 from tapewatch.records import DAY
 
 #: What a flow writes; reviews and profiles are not of its making.
-_RESULTS = ("anomalies", "bars", "scores", "counters")
+_RESULTS = ("anomalies", "bars", "scores", "late", "counters")
 
 
 def create(path: Path) -> bool:
@@ -41,6 +41,7 @@ def wipe(path: Path) -> dict[str, int]:
         connection.execute("BEGIN IMMEDIATE")
         with committing(connection):
             deleted = {table: connection.execute(f"DELETE FROM {table}").rowcount for table in _RESULTS}  # noqa: S608
+            connection.execute("DELETE FROM provisional")
         # The room goes back to the disk, unless a flow is at work.
         connection.execute("PRAGMA busy_timeout = 1000")
         with contextlib.suppress(sqlite3.OperationalError):
@@ -50,8 +51,9 @@ def wipe(path: Path) -> dict[str, int]:
 
 
 def prune(path: Path, days: int, now: int) -> dict[str, int]:
-    """Delete anomalies, bars and scores of event days (UTC) over ``days`` before the day of ``now`` (ns).
+    """Delete results of event days (UTC) over ``days`` before the day of ``now`` (ns).
 
+    These are anomalies, bars, scores and late records, of which the number of rows deleted is returned.
     Each series of bars or scores is a transaction of its own, so that a flow never waits for long. The file
     keeps its size, and the room is used for new results.
     """
@@ -66,6 +68,7 @@ def prune(path: Path, days: int, now: int) -> dict[str, int]:
         deleted["anomalies"] = connection.execute(
             "DELETE FROM anomalies WHERE ts_event < ?", (before,)
         ).rowcount
+        connection.execute("DELETE FROM provisional WHERE id NOT IN (SELECT id FROM anomalies)")
         for table, series in (
             ("bars", ("key", "width", "dataset", "instrument_id")),
             ("scores", ("key", "detector", "flow", "instrument_id")),
@@ -83,6 +86,7 @@ def prune(path: Path, days: int, now: int) -> dict[str, int]:
                 ).rowcount
                 for group in groups
             )
+        deleted["late"] = connection.execute("DELETE FROM late WHERE ts_event < ?", (before,)).rowcount
     return deleted
 
 

@@ -20,6 +20,7 @@ from tapewatch.documents import (
     score_rows,
     to_json,
 )
+from tapewatch.late_rows import LATE_FIELDS, late_rows
 
 
 def documents(results: Results) -> Iterator[dict[str, Any]]:
@@ -35,6 +36,9 @@ def documents(results: Results) -> Iterator[dict[str, Any]]:
     for bars in results.bars:
         for row in bar_rows(bars, results.dataset):
             yield {"document": "bar", **to_json(BAR_FIELDS, row)}
+    if results.late is not None:
+        for row in late_rows(results.late, results.dataset):
+            yield {"document": "late", **to_json(LATE_FIELDS, row)}
     for scores in results.scores:
         for row in score_rows(scores, results.flow):
             yield {"document": "score", **to_json(SCORE_FIELDS, row)}

@@ -11,14 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from operators import late as late_
+from operators import shown as shown_
 from operators.aggregate import aggregate, combine
+from operators.late import Late, LateLog
 from operators.ordered import Ordered
 from operators.shards import ShardBatch
+from operators.shown import Shown
 from tapewatch.documents import BAR
 from tapewatch.records import Array, Int64s
 from tapewatch.settings import WIDTHS
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 _NEVER = -(2**62)
 
 
@@ -48,9 +52,10 @@ class BarBatch:
         By width: windows that their instrument's own clock closed. They are complete and are learned from.
     open
         By width: windows shown early, because the partition's clock passed them or the input ended. Their
-        instrument may still complete them, so nothing is learned from them.
+        instrument may still complete them, so nothing is learned from them. Where one window of an instrument
+        is shown or closed, all that have been shown and are still open are shown again.
     late
-        Records that came after their window was closed.
+        Records that came after their window was closed; they are in no bar.
     """
 
     batch: ShardBatch
@@ -59,7 +64,7 @@ class BarBatch:
     reached: Int64s
     closed: dict[str, Array] = field(default_factory=dict)
     open: dict[str, Windows] = field(default_factory=dict)
-    late: Array | None = None
+    late: Late | None = None
     counters: dict[str, int] = field(default_factory=dict)
 
 
@@ -91,8 +96,8 @@ class WindowedBars:
         self._rows: dict[str, int] = {}
         self._clocks: Int64s = np.zeros(0, np.int64)
         self._open: list[Array] = [np.empty(0, BAR) for _ in self.widths]
-        #: By width and row: start and number of records of the open window last shown early.
-        self._shown: Int64s = np.zeros((len(self.widths), 0, 2), np.int64)
+        self._shown = [Shown() for _ in self.widths]
+        self._late = LateLog()
         self._clock = 0
         #: Level of the finest width the tape can tell: bars that come in make no finer ones.
         self._finest = 0
@@ -111,7 +116,8 @@ class WindowedBars:
             saved["open"][width].copy() if width in saved["open"] else np.empty(0, BAR)
             for width in self.widths
         ]
-        self._shown = np.full((len(self.widths), len(self._names), 2), _NEVER, np.int64)
+        self._shown = [shown_.resumed(saved, width) for width in self.widths]
+        self._late = late_.resumed(saved)
 
     def snapshot(self) -> dict[str, Any]:
         """Return what is needed to go on; nothing in it changes later."""
@@ -121,6 +127,8 @@ class WindowedBars:
             "clocks": self._clocks.copy(),
             "clock": self._clock,
             "open": {width: bars.copy() for width, bars in zip(self.widths, self._open, strict=True)},
+            "shown": {width: shown.snapshot() for width, shown in zip(self.widths, self._shown, strict=True)},
+            "late": self._late.snapshot(),
             "counters": dict(self._counters),
             "last": self._last,
         }
@@ -145,8 +153,8 @@ class WindowedBars:
             if not ordered:
                 is_late = start + (base + self._lateness) <= before
                 if is_late.any():
-                    late = records[is_late]
-                    self._count("late_records", len(late))
+                    late = self._late.take(row_of[is_late], records[is_late], before[is_late])
+                    self._count("late_records", len(late.rows))
                     keep = ~is_late
                     records, row_of, start = records[keep], row_of[keep], start[keep]
                 order = np.lexsort((start, row_of))
@@ -155,7 +163,7 @@ class WindowedBars:
                 fresh = aggregate(records, row_of, start)
             self._count_unmapped(batch)
         closed = self._close(fresh)
-        shown = self._overtaken()
+        shown = self._overtaken(closed)
         return BarBatch(batch, rows, self._names, reached, closed, shown, late, dict(self._counters))
 
     def on_eof(self) -> BarBatch | None:
@@ -165,6 +173,7 @@ class WindowedBars:
         shown = {}
         for level, bars in enumerate(self._virtual()):
             over = self._ends(level, bars) <= self._clock
+            self._shown[level].all(bars, over)
             shown[self.widths[level]] = Windows(bars, over)
         nothing = np.zeros(0, np.int64)
         return BarBatch(self._last, nothing, self._names, nothing, {}, shown, None, dict(self._counters))
@@ -175,8 +184,6 @@ class WindowedBars:
         if missing:
             self._names.extend(list(self._rows)[-missing:])
             self._clocks = np.concatenate([self._clocks, np.full(missing, _NEVER, np.int64)])
-            never = np.full((len(self.widths), missing, 2), _NEVER, np.int64)
-            self._shown = np.concatenate([self._shown, never], axis=1)
         return rows
 
     def _clocks_along(self, rows: Array, starts: Int64s, times: Int64s) -> tuple[Int64s, Int64s, bool]:
@@ -240,22 +247,21 @@ class WindowedBars:
             views.append(whole)
         return views
 
-    def _overtaken(self) -> dict[str, Windows]:
+    def _overtaken(self, closed: dict[str, Array]) -> dict[str, Windows]:
         """Return open windows that the partition's clock has passed and that were not shown as they are."""
         first = self._finest
         if first >= len(self.widths) or not len(self._open[first]):
             return {}
-        if int(self._ends(first, self._open[first]).min()) > self._clock:
+        passed = int(self._ends(first, self._open[first]).min()) <= self._clock
+        if not passed and not (closed and any(len(shown) for shown in self._shown)):
             return {}
         shown = {}
         for level, bars in enumerate(self._virtual()):
-            known = self._shown[level][bars["row"]]
-            same = (known[:, 0] == bars["ts_start"]) & (known[:, 1] == bars["trades"])
-            passed = bars[(self._ends(level, bars) <= self._clock) & ~same]
-            if len(passed):
-                self._shown[level, passed["row"], 0] = passed["ts_start"]
-                self._shown[level, passed["row"], 1] = passed["trades"]
-                shown[self.widths[level]] = Windows(passed, np.ones(len(passed), bool))
+            width = self.widths[level]
+            over = self._ends(level, bars) <= self._clock
+            show = self._shown[level].choose(bars, over, closed.get(width, _NONE)["row"])
+            if show.any():
+                shown[width] = Windows(bars[show], over[show])
         return shown
 
     def _count(self, name: str, number: int) -> None:

@@ -7,8 +7,12 @@ that touch in time, of whatever detectors, share an incident.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from tapewatch.documents import Anomaly
+
+#: By series and row, the newest anomaly and the reason of its worst window.
+Ahead: TypeAlias = dict[tuple[str, int], tuple[Anomaly, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,7 @@ class Incidents:
 
     def __init__(self, horizon_ns: int) -> None:
         self._horizon = horizon_ns
-        #: The latest anomaly by (series, row), and the reason of its worst window.
-        self._latest: dict[tuple[str, int], tuple[Anomaly, str]] = {}
+        self._latest: Ahead = {}
         self._incidents: dict[int, list[_Incident]] = {}
 
     def copy(self) -> Incidents:
@@ -73,9 +76,14 @@ class Incidents:
         self._latest[alarm.series, alarm.row] = (told, reason)
         return self._place(alarm, told)
 
-    def look(self, alarm: Alarm) -> Anomaly:
-        """Return what `add` would tell of the alarm, and keep nothing of it."""
-        told, _ = self._grown(alarm)
+    def look(self, alarm: Alarm, ahead: Ahead) -> Anomaly:
+        """Return what `add` would tell of the alarm; nothing is kept of it but in ``ahead``.
+
+        ``ahead`` is what was looked at just before: alarms of a row in their order, empty at first.
+        """
+        place = alarm.series, alarm.row
+        told, reason = self._grown(alarm, ahead.get(place))
+        ahead[place] = told, reason
         for incident in self._incidents.get(alarm.row, ()):
             if incident.start <= told.ts_end and told.ts_start <= incident.end:
                 return replace(told, incident=next(iter(incident.members)))
@@ -86,9 +94,9 @@ class Incidents:
         found = self._latest.get((series, row))
         return None if found is None else found[0]
 
-    def _grown(self, alarm: Alarm) -> tuple[Anomaly, str]:
+    def _grown(self, alarm: Alarm, ahead: tuple[Anomaly, str] | None = None) -> tuple[Anomaly, str]:
         new = alarm.anomaly
-        known = self._latest.get((alarm.series, alarm.row))
+        known = ahead or self._latest.get((alarm.series, alarm.row))
         if known is None or new.ts_start > known[0].ts_end + alarm.gap_ns:
             return replace(new, incident=new.id), new.reason
         old, reason = known

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -13,9 +12,11 @@ from operators.bars import BarBatch
 from operators.breaks import BreakLog, Breaks
 from operators.calibrate import Calibration, Verdicts
 from operators.detector import Detector, Logic, Scores, Segments, segments_of_bars
+from operators.early import EarlyLog, Outcome
 from operators.features import SharedFeatures
-from operators.incidents import Alarm, Incidents
-from tapewatch.documents import Anomaly, BarTable, Results, ScoreTable
+from operators.incidents import Ahead, Alarm, Incidents
+from operators.tables import bar_tables, late_table
+from tapewatch.documents import Early, Results, ScoreTable
 from tapewatch.records import HOUR, Array, Floats
 from tapewatch.settings import WIDTHS, Width
 
@@ -79,8 +80,7 @@ class Judge:
         self._incidents: Incidents = saved.get("incidents") or Incidents(HOUR)
         #: Widths of which all severities are wanted, because the ensemble reads them.
         self._together = {d.bar_width for d in settings.detectors if d.reads == "severities"}
-        #: Ids told of windows that were not over, by (detector, row).
-        self._early: dict[tuple[str, int], list[str]] = dict(saved.get("early", {}))
+        self._early = EarlyLog(saved.get("early"))
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state to resume from."""
@@ -91,14 +91,12 @@ class Judge:
             "breaks": self._breaks.snapshot(),
             "features": self._features.snapshot(),
             "incidents": self._incidents.copy(),
-            "early": {key: list(ids) for key, ids in self._early.items()},
+            "early": self._early.snapshot(),
         }
 
     def on_batch(self, batch: BarBatch) -> list[Results]:
         """Judge what a batch brought; the first of the results acknowledges it."""
-        told: dict[str, Anomaly] = {}
-        deleted: list[str] = []
-        back: dict[str, str] = {}
+        outcome = Outcome()
         scores: list[ScoreTable] = []
         alarms: list[Alarm] = []
         settled: list[tuple[str, int]] = []
@@ -117,14 +115,16 @@ class Judge:
                 scores.append(score_table(judged))
             alarms += [self._alarm(judged, batch, int(i)) for i in judged.alarmed]
         for alarm in sorted(alarms, key=lambda a: (a.row, a.known, not a.width_ns, a.place, a.order)):
-            told.update({anomaly.id: anomaly for anomaly in self._incidents.add(alarm)})
-        self._settle(settled, batch.names, told, deleted, back)
+            for anomaly in self._incidents.add(alarm):
+                outcome.told[anomaly.id] = anomaly
+                self._early.stands([(d.id, alarm.row) for d in self._settings.detectors], anomaly)
+        self._early.settle(settled, batch.names, outcome)
         severities = {}
         for order, detector in enumerate(self._settings.detectors):
             shown = batch.open.get(detector.bar_width or "")
             if shown is not None and len(shown.bars):
-                self._unfinished(detector, order, batch, shown.bars, severities, told, deleted, back)
-        return self._results(batch, list(told.values()), deleted, scores, back)
+                self._unfinished(detector, order, batch, shown.bars, severities, outcome)
+        return self._results(batch, outcome, scores)
 
     def _records(
         self, detector: Detector, order: int, batch: BarBatch, breaks: Breaks | None
@@ -137,9 +137,9 @@ class Judge:
         )
         scores = self._logics[detector.id].score(segments)
         if scores.judged is None or scores.decided is None:
-            verdicts = self._judge(detector, segments, scores.score)
+            verdicts = self._judge(detector, segments, scores)
             return Judged(detector, order, segments, scores, verdicts, batch.reached)
-        verdicts = self._judge(detector, scores.judged, scores.score)
+        verdicts = self._judge(detector, scores.judged, scores)
         known = batch.reached[scores.decided]
         return Judged(detector, order, scores.judged, scores, verdicts, known, scores.decided)
 
@@ -151,7 +151,7 @@ class Judge:
         if bars is None or not len(bars):
             return None
         segments, scores = self._scored(detector, bars, batch, severities)
-        verdicts = self._judge(detector, segments, scores.score)
+        verdicts = self._judge(detector, segments, scores)
         if width in self._together:
             severities.setdefault(width, {})[detector.id] = verdicts.severity
         known = segments.times + WIDTHS[width] + self._settings.lateness_ns
@@ -172,12 +172,14 @@ class Judge:
             scores.score[segments.after_break] = np.nan
         return segments, scores
 
-    def _judge(self, detector: Detector, segments: Segments, scores: Floats) -> Verdicts:
+    def _judge(self, detector: Detector, segments: Segments, scores: Scores) -> Verdicts:
         every = self._settings.keep_scores or detector.bar_width in self._together
+        # Forced anomalies have a threshold and a severity to tell although they are no alarms.
+        every = every or (scores.forced is not None and bool(scores.forced.any()))
         verdicts = self._calibrations[detector.id].judge(
-            segments.rows, segments.starts, scores, segments.times, every=every
+            segments.rows, segments.starts, scores.score, segments.times, every=every
         )
-        return verdicts if detector.least <= 0 else _only_of(verdicts, scores >= detector.least)
+        return verdicts if detector.least <= 0 else _only_of(verdicts, scores.score >= detector.least)
 
     def _alarm(self, judged: Judged, batch: BarBatch, index: int) -> Alarm:
         stream = Stream(self._settings.flow, self._settings.source, batch.batch.dataset)
@@ -190,11 +192,13 @@ class Judge:
         batch: BarBatch,
         bars: Array,
         severities: _Severities,
-        told: dict[str, Anomaly],
-        deleted: list[str],
-        back: dict[str, str],
+        outcome: Outcome,
     ) -> None:
-        """Judge windows that are not over from what is known, and learn nothing."""
+        """Judge windows that are not over from what is known, and learn nothing.
+
+        All windows of an instrument that stand in public are among them, so that what was told of it before
+        is told anew, or taken back for good.
+        """
         segments, scores = self._scored(detector, bars, batch, severities, learn=False)
         verdicts = self._calibrations[detector.id].look(segments.row_of, scores.score)
         verdicts = _only_of(verdicts, scores.score >= detector.least)
@@ -202,60 +206,46 @@ class Judge:
             severities.setdefault(detector.bar_width or "", {})[detector.id] = verdicts.severity
         judged = Judged(detector, order, segments, scores, verdicts, np.zeros(len(bars), np.int64))
         rows = {(detector.id, int(row)) for row in segments.rows}
-        self._settle(sorted(rows), batch.names, told, deleted, back)
+        self._early.settle(sorted(rows), batch.names, outcome)
+        ahead: Ahead = {}
         for i in judged.alarmed:
             alarm = self._alarm(judged, batch, int(i))
-            anomaly = self._incidents.look(alarm)
-            told[anomaly.id] = anomaly
-            self._early.setdefault((detector.id, alarm.row), []).append(anomaly.id)
-            if anomaly.id in deleted:
-                deleted.remove(anomaly.id)
+            anomaly, window = self._incidents.look(alarm, ahead), alarm.anomaly
+            standing = self._incidents.latest(detector.id, alarm.row)
+            if standing is not None and standing.id != anomaly.id:
+                standing = None
+            early = Early(
+                anomaly.id, detector.name, window.key, window.instrument_id, window.ts_start, standing
+            )  # fmt: skip
+            self._early.tell((detector.id, alarm.row), anomaly, early, outcome)
 
-    def _settle(
-        self,
-        places: Sequence[tuple[str, int]],
-        names: Sequence[str],
-        told: dict[str, Anomaly],
-        deleted: list[str],
-        back: dict[str, str],
-    ) -> None:
-        """Take back what was told of unfinished windows, as it is told anew or turned out as nothing."""
-        for place in places:
-            for name in self._early.pop(place, ()):
-                if name in told:
-                    continue
-                back[name] = names[place[1]]
-                standing = self._incidents.latest(*place)
-                if standing is not None and standing.id == name:
-                    told[name] = standing
-                else:
-                    deleted.append(name)
-
-    def _results(
-        self,
-        batch: BarBatch,
-        told: list[Anomaly],
-        deleted: list[str],
-        scores: list[ScoreTable],
-        back: dict[str, str],
-    ) -> list[Results]:
+    def _results(self, batch: BarBatch, outcome: Outcome, scores: list[ScoreTable]) -> list[Results]:
         source, flow = batch.batch, self._settings.flow
-        tables = []
-        for width in self._settings.stored:
-            parts = [
-                (batch.closed.get(width), None),
-                *([(w.bars, w.final)] if (w := batch.open.get(width)) else []),
-            ]
-            for bars, final in parts:
-                if bars is not None and len(bars):
-                    over = np.ones(len(bars), bool) if final is None else final
-                    keys = [batch.names[row] for row in bars["row"].tolist()]
-                    tables.append(BarTable(width, WIDTHS[width], keys, bars, over))
-        name = f"{source.partition}/{source.shard}"
+        tables = {width: bar_tables(batch, width) for width in self._settings.widths}
         results = [
-            Results(name, source.shard, source.dataset, flow, tables, told, deleted, scores, batch.counters,
-                    source.seq, source.credit, back)
-        ]  # fmt: skip
+            Results(
+                f"{source.partition}/{source.shard}",
+                source.shard,
+                source.dataset,
+                flow,
+                bars=[table for width in self._settings.stored for table in tables[width]],
+                anomalies=list(outcome.told.values()),
+                deleted=outcome.deleted,
+                taken_back=outcome.taken_back,
+                early=list(outcome.early.values()),
+                judged=[
+                    (detector.name, table)
+                    for detector in self._settings.detectors
+                    if detector.bar_width is not None
+                    for table in tables[detector.bar_width]
+                ],
+                late=late_table(batch),
+                scores=scores,
+                counters=batch.counters,
+                seq=source.seq,
+                credit=source.credit,
+            )
+        ]
         if source.counters:
             results.append(
                 Results(source.partition, source.shard, source.dataset, flow, counters=source.counters)

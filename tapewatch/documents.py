@@ -52,7 +52,7 @@ BAR_FIELDS = (
 SCORE_FIELDS = (
     "flow", "detector", "key", "instrument_id", "ts_start", "ts_end", "score", "threshold", "severity",
 )  # fmt: skip
-_TIMES = frozenset({"ts_event", "ts_start", "ts_end", "detected_at"})
+_TIMES = frozenset({"ts_event", "ts_recv", "ts_clock", "ts_start", "ts_end", "detected_at"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +108,55 @@ class ScoreTable:
 
 
 @dataclass(frozen=True, slots=True)
+class LateTable:
+    """Records that came after their window was closed; every array has shape ``(n,)``.
+
+    ``records`` are ``TRADE`` or ``OHLCV``. ``clocks`` (int64 ns) is the instrument's clock when each came,
+    ``ordinals`` its place among those that came at that clock: together with the key they name it.
+    """
+
+    keys: list[str]
+    records: Array
+    clocks: Array
+    ordinals: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Early:
+    """Says that an anomaly is told from windows that may still change.
+
+    ``ts_start`` (ns) is the first of them, ``standing`` the anomaly as it is without them, None if it is not.
+    """
+
+    id: str
+    detector: str
+    key: str
+    instrument_id: int
+    ts_start: int
+    standing: Anomaly | None
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """What one batch of one shard leads to; a sink writes it as one transaction.
 
-    ``deleted`` are ids of anomalies written earlier from an unfinished window that turned out to be none.
-    ``taken_back`` are the keys by id of these and of all others that were told with a window that is none of
-    theirs; the latter are among ``anomalies`` as they stand without it.
-    ``counters`` are totals so far of ``(partition, name)``; writing them twice changes nothing.
+    Attributes
+    ----------
+    deleted
+        Ids of anomalies written earlier from an unfinished window that turned out to be none.
+    taken_back
+        Keys by id of these and of all others that were told with a window that is none of theirs; the latter
+        are among ``anomalies`` as they stand without it.
+    early
+        Which of the ``anomalies`` rest on windows that may still change. A run that is killed forgets what it
+        has told since its last snapshot, so a sink remembers these.
+    judged
+        Windows that were judged, by detector. What an earlier run told early of one of them, and this one
+        does not tell, turned out to be nothing.
+    late
+        Late records; they are in no bar.
+    counters
+        Totals so far of ``(partition, name)``; writing them twice changes nothing.
     """
 
     partition: str
@@ -129,6 +171,9 @@ class Results:
     seq: int = 0
     credit: str = ""
     taken_back: dict[str, str] = field(default_factory=dict)
+    early: list[Early] = field(default_factory=list)
+    judged: list[tuple[str, BarTable]] = field(default_factory=list)
+    late: LateTable | None = None
 
 
 def anomaly_id(flow: str, source: str, detector: str, key: str, instrument_id: int, *place: int | str) -> str:
@@ -255,12 +300,12 @@ def to_json(fields: tuple[str, ...], row: tuple[Any, ...]) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for name, value in zip(fields, row, strict=True):
         if name in _TIMES:
-            document[name] = rfc3339(value)
+            document[name] = None if value is None else rfc3339(value)
         elif name == "contributions" and isinstance(value, str):
             document[name] = orjson.loads(value)
         elif name == "final":
             document[name] = bool(value)
         else:
             document[name] = value
-    document["@timestamp"] = document.get("ts_event", document["ts_start"])
+    document["@timestamp"] = document["ts_event" if "ts_event" in document else "ts_start"]
     return document

@@ -22,6 +22,7 @@ from operators.bars import WindowedBars
 from operators.judge import Judge, JudgeSettings
 from operators.shards import ShardBatch, Splitter
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, Results, anomaly_row, bar_rows
+from tapewatch.late_rows import late_rows
 from tapewatch.records import DAY, EARLIEST, SECOND, TRADE, Array, Tape
 from tapewatch.symbology import Interval, Symbols
 
@@ -122,7 +123,7 @@ def start_market() -> Callable[..., subprocess.Popen[str]]:
 
 
 def read_tables(database: Path) -> dict[str, list[Any]]:
-    """Return all results but when they were found, sorted: anomalies, bars, scores and counters."""
+    """Return all results but when they were found, sorted: anomalies, bars, scores, late and counters."""
     fields = [name for name in ANOMALY_FIELDS if name != "detected_at"]
     connection = sqlite3.connect(database)
     try:
@@ -130,6 +131,7 @@ def read_tables(database: Path) -> dict[str, list[Any]]:
             "anomalies": connection.execute(f"SELECT {', '.join(fields)} FROM anomalies"),  # noqa: S608
             "bars": connection.execute(f"SELECT {', '.join(BAR_FIELDS)} FROM bars"),  # noqa: S608
             "scores": connection.execute("SELECT * FROM scores"),
+            "late": connection.execute("SELECT * FROM late"),
             "counters": connection.execute("SELECT name, sum(value) FROM counters GROUP BY 1"),
         }
         return {name: sorted(rows.fetchall(), key=repr) for name, rows in tables.items()}
@@ -214,11 +216,14 @@ class Store:
     bars: dict[tuple[Any, ...], tuple[Any, ...]] = field(default_factory=dict)
     scores: dict[tuple[Any, ...], tuple[float, ...]] = field(default_factory=dict)
     counters: dict[tuple[str, str], int] = field(default_factory=dict)
+    #: By key, clock and ordinal.
+    late: dict[tuple[str, int, int], tuple[Any, ...]] = field(default_factory=dict)
     #: How many anomalies were taken back.
     deleted: int = 0
 
     def write(self, results: Results) -> None:
         """Write as a sink does: deletions first, then everything in place of what was there."""
+        assert not {anomaly.id for anomaly in results.anomalies} & set(results.deleted)
         for name in results.deleted:
             self.deleted += self.anomalies.pop(name, None) is not None
         for anomaly in results.anomalies:
@@ -234,6 +239,8 @@ class Store:
             for key, *place, value in zip(scored.keys, *(c.tolist() for c in columns), values, strict=True):
                 at = (scored.detector, key, *place)
                 self.scores[at] = max(self.scores.get(at, value), value)
+        for row in () if results.late is None else late_rows(results.late, results.dataset):
+            self.late[row[0], row[3], row[4]] = row
         for name, value in results.counters.items():
             self.counters[results.partition, name] = value
 
@@ -247,7 +254,7 @@ class Store:
     @property
     def contents(self) -> tuple[Any, ...]:
         """Everything, for comparison."""
-        return self.anomalies, self.bars, self.scores, self.totals()
+        return self.anomalies, self.bars, self.scores, self.totals(), self.late
 
 
 class Line:

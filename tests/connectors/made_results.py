@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tapewatch.documents import BAR, Anomaly, BarTable, Results, ScoreTable
-from tapewatch.records import DAY, MINUTE, SECOND
+from tapewatch.documents import BAR, Anomaly, BarTable, Early, LateTable, Results, ScoreTable
+from tapewatch.records import DAY, MINUTE, SECOND, TRADE
 
 #: 2024-06-03, the event day of everything made here unless said otherwise.
 MONDAY = 19_877 * DAY
@@ -58,6 +58,22 @@ def scores(*values: float, detector: str = "high_volume", key: str = "SPY", firs
     ids, threshold = np.full(count, 7), np.full(count, 4.0)
     score = np.array(values, np.float64)
     return ScoreTable(detector, [key] * count, ids, start, start + MINUTE, score, threshold, 10 * score)
+
+
+def early(anomaly: Anomaly, standing: Anomaly | None = None) -> Early:
+    """Return the mark of an anomaly that rests on an unfinished window of its own."""
+    return Early(anomaly.id, anomaly.detector, anomaly.key, anomaly.instrument_id, anomaly.ts_start, standing)
+
+
+def late(*sizes: int, key: str = "SPY", clock: int = 10, day: int = 0) -> LateTable:
+    """Return late trades with these sizes, a minute and more behind their instrument's clock in minutes."""
+    records = np.zeros(len(sizes), TRADE)
+    records["instrument_id"], records["publisher_id"] = 7, 95
+    records["ts_event"] = MONDAY + day * DAY + (clock - 1) * MINUTE - np.arange(len(sizes))
+    records["ts_recv"] = records["ts_event"] + 5
+    records["price"], records["size"], records["side"], records["sequence"] = 10 * SECOND, sizes, b"B", 3
+    clocks = np.full(len(sizes), MONDAY + day * DAY + clock * MINUTE)
+    return LateTable([key] * len(sizes), records, clocks, np.arange(len(sizes)))
 
 
 def results(**parts: Any) -> Results:

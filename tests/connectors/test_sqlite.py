@@ -20,6 +20,7 @@ from connectors.sqlite import SqliteWriter
 from connectors.store import Store
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS, Results, anomaly_row
 from tapewatch.errors import UserError
+from tapewatch.late_rows import LATE_FIELDS
 
 make: Any = import_module("tests.connectors.made_results")
 
@@ -52,6 +53,7 @@ def test_columns_bear_the_documents_names(path: Path) -> None:
     assert tuple(columns(path, "anomalies")[: len(ANOMALY_FIELDS)]) == ANOMALY_FIELDS
     assert tuple(columns(path, "bars")) == BAR_FIELDS
     assert tuple(columns(path, "scores")) == SCORE_FIELDS
+    assert tuple(columns(path, "late")) == LATE_FIELDS
     assert columns(path, "reviews") == [
         "anomaly_id", "transaction_id", "label", "reviewer", "notes", "reviewed_at",
     ]  # fmt: skip
@@ -87,6 +89,19 @@ def test_what_ohlcv_cannot_tell_is_null(path: Path) -> None:
     with SqliteWriter(path) as writer:
         writer.write([make.results(bars=[make.bars(100, detailed=False)])])
     assert table(path, "bars")[0][10:] == (100, None, None, None, None, None, 1)
+
+
+def test_late_records_are_kept_and_told_again_change_nothing(path: Path) -> None:
+    for _ in range(2):
+        with SqliteWriter(path) as writer:
+            writer.write([make.results(late=make.late(100, 200))])
+            writer.write([make.results(late=make.late(100, clock=11))])
+    clock, event = make.MONDAY + 600_000_000_000, make.MONDAY + 540_000_000_000
+    assert table(path, "late")[:2] == [
+        ("SPY", 7, "XSIM.TAPE", clock, 0, 95, event, event + 5, 10.0, 100, "B", 3),
+        ("SPY", 7, "XSIM.TAPE", clock, 1, 95, event - 1, event + 4, 10.0, 200, "B", 3),
+    ]
+    assert len(table(path, "late")) == 3
 
 
 def test_undefined_numbers_are_null(path: Path) -> None:
@@ -270,7 +285,7 @@ def test_another_version_is_refused_with_what_to_do(path: Path) -> None:
         Store(path)
     for line in (refused(path), str(caught.value)):
         assert "schema version 7" in line
-        assert "version 1" in line
+        assert f"version {sqlite_schema.SCHEMA_VERSION}" in line
         assert "move the file away" in line
 
 

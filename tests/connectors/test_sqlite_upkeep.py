@@ -34,6 +34,8 @@ def path(tmp_path: Path) -> Path:
                 make.results(
                     anomalies=[make.anomaly(n) for n in range(3)],
                     bars=[make.bars(1, 2, 3, 4, 5)],
+                    early=[make.early(make.anomaly(2))],
+                    late=make.late(1, 2, 3, 4),
                     scores=[make.scores(1.0, 2.0)],
                     counters={"records": 15},
                 )
@@ -46,7 +48,9 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-FULL = {"anomalies": 3, "bars": 5, "scores": 2, "profiles": 1, "reviews": 1, "counters": 1}
+FULL = {
+    "anomalies": 3, "bars": 5, "scores": 2, "profiles": 1, "reviews": 1, "late": 4, "counters": 1, "provisional": 1,
+}  # fmt: skip
 
 
 def counts(path: Path) -> dict[str, int]:
@@ -92,9 +96,9 @@ def test_create_is_safe_to_repeat(tmp_path: Path, path: Path) -> None:
 
 
 def test_wipe_keeps_what_people_made(path: Path) -> None:
-    assert wipe(path) == {"anomalies": 3, "bars": 5, "scores": 2, "counters": 1}
+    assert wipe(path) == {"anomalies": 3, "bars": 5, "scores": 2, "late": 4, "counters": 1}
     assert counts(path) == dict.fromkeys(FULL, 0) | {"reviews": 1, "profiles": 1}
-    assert wipe(path) == {"anomalies": 0, "bars": 0, "scores": 0, "counters": 0}
+    assert set(wipe(path).values()) == {0}
 
 
 def test_wipe_gives_the_room_back(path: Path) -> None:
@@ -117,9 +121,11 @@ def test_wipe_beside_a_writer(path: Path) -> None:
 def test_prune_is_by_the_day_of_the_event(tmp_path: Path, days: int) -> None:
     path = tmp_path / "results.db"
     with SqliteWriter(path) as writer:
+        writer.write([make.results(late=make.late(1, 2, day=d)) for d in range(5)])
         writer.write(
             [
                 make.results(
+                    early=[make.early(make.anomaly(4))],
                     anomalies=[make.anomaly(d, ts_event=make.MONDAY + d * DAY + edge) for edge in (0,) for d in range(5)],
                     bars=[make.bars(1, 2, day=d, key=key) for d in range(5) for key in ("SPY", "QQQ")],
                 )
@@ -127,17 +133,19 @@ def test_prune_is_by_the_day_of_the_event(tmp_path: Path, days: int) -> None:
         )  # fmt: skip
     now = make.MONDAY + 4 * DAY + 5
     kept = min(days + 1, 5)
-    assert prune(path, days, now) == {"anomalies": 5 - kept, "bars": 4 * (5 - kept), "scores": 0}
+    gone = 5 - kept
+    assert prune(path, days, now) == {"anomalies": gone, "bars": 4 * gone, "scores": 0, "late": 2 * gone}
+    assert counts(path)["provisional"] == 1
     with Store(path) as store:
         assert [row["ts_event"] for row in store.anomalies(order="oldest")] == [
             make.MONDAY + d * DAY for d in range(5 - kept, 5)
         ]
         assert min(bar["ts_start"] for bar in store.bars("QQQ", "1m")) == make.MONDAY + (5 - kept) * DAY
-    assert prune(path, days, now) == {"anomalies": 0, "bars": 0, "scores": 0}
+    assert set(prune(path, days, now).values()) == {0}
 
 
 def test_prune_keeps_reviews_profiles_and_counters(path: Path) -> None:
-    assert prune(path, 0, make.MONDAY + DAY) == {"anomalies": 3, "bars": 5, "scores": 2}
+    assert prune(path, 0, make.MONDAY + DAY) == {"anomalies": 3, "bars": 5, "scores": 2, "late": 4}
     assert counts(path) == dict.fromkeys(FULL, 0) | {"reviews": 1, "profiles": 1, "counters": 1}
 
 
@@ -225,7 +233,7 @@ def junk(tmp_path: Path, path: Path) -> dict[str, Path]:
     files["flipped"].write_bytes(whole[:4096] + bytes(b ^ 0xFF for b in whole[4096:8192]) + whole[8192:])
     for name, statement in {
         "foreign": "CREATE TABLE photos (name TEXT)",
-        "newer": "PRAGMA user_version = 2",
+        "newer": f"PRAGMA user_version = {sqlite_schema.SCHEMA_VERSION + 1}",
         "less": "ALTER TABLE bars RENAME COLUMN volume TO amount",
         "trigger": "CREATE TRIGGER t AFTER INSERT ON bars BEGIN DELETE FROM anomalies; END",
     }.items():

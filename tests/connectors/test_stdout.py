@@ -18,6 +18,7 @@ from bytewax.testing import TestingSource, run_main
 import connectors.stdout
 from connectors.stdout import StdoutSink
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS, Results, rfc3339
+from tapewatch.late_rows import LATE_FIELDS
 
 make: Any = import_module("tests.connectors.made_results")
 
@@ -34,13 +35,19 @@ def lines(*results: Results) -> list[dict[str, Any]]:
 def test_one_line_per_document_with_the_contracts_names() -> None:
     found = lines(
         make.results(
-            anomalies=[make.anomaly()], bars=[make.bars(1, 2)], scores=[make.scores(1.5)], deleted=["ff"]
+            anomalies=[make.anomaly()],
+            bars=[make.bars(1, 2)],
+            scores=[make.scores(1.5)],
+            deleted=["ff"],
+            late=make.late(100),
         )
     )
-    assert [d["document"] for d in found] == ["deleted", "anomaly", "bar", "bar", "score"]
-    deleted, anomaly, bar, _, score = found
+    assert [d["document"] for d in found] == ["deleted", "anomaly", "bar", "bar", "late", "score"]
+    deleted, anomaly, bar, _, late, score = found
     assert deleted == {"document": "deleted", "id": "ff"}
-    for document, fields in ((anomaly, ANOMALY_FIELDS), (bar, BAR_FIELDS), (score, SCORE_FIELDS)):
+    for document, fields in (
+        (anomaly, ANOMALY_FIELDS), (bar, BAR_FIELDS), (score, SCORE_FIELDS), (late, LATE_FIELDS),
+    ):  # fmt: skip
         assert document.keys() == {"document", "@timestamp", *fields}
     assert anomaly["ts_event"] == anomaly["@timestamp"] == rfc3339(make.anomaly().ts_event)
     assert anomaly["contributions"] == {"volume": 0.75, "trades": 0.25}

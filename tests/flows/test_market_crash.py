@@ -240,7 +240,9 @@ def test_counters_count_once_also_after_a_resume(
     running.communicate()
     for _ in range(2):
         assert run_market(tmp_path, [path], *options, **SETTINGS).returncode == 0
-    counted = dict(tables(tmp_path / "results.db")["counters"])
+    found = tables(tmp_path / "results.db")
+    assert len(found["late"]) == 17
+    counted = dict(found["counters"])
     wanted = {
         **strange, "records": 20_000 + 13 + 17, "unmapped_records": 13, "late_records": 17, "not_a_trade": 40,
     }  # fmt: skip

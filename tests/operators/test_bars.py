@@ -22,17 +22,23 @@ FIELDS = (
 )  # fmt: skip
 
 
-def reference(records: Array, widths: tuple[str, ...], lateness_ns: int) -> tuple[Table, int]:
-    """Return the bars of trades and how many were late, record by record."""
+#: Late records: key, clock and ordinal, and the record.
+LateTable = dict[tuple[str, int, int], bytes]
+
+
+def reference(records: Array, widths: tuple[str, ...], lateness_ns: int) -> tuple[Table, LateTable]:
+    """Return the bars of trades and what was late, record by record."""
     base = WIDTHS[widths[0]]
     clocks: dict[int, int] = {}
-    late = 0
+    late: LateTable = {}
     kept: list[tuple[int, int, Any]] = []
     for place, record in enumerate(records):
         key, time = int(record["instrument_id"]), int(record["ts_recv"])
         start = time - time % base
         if start + base + lateness_ns <= clocks.get(key, 0):
-            late += 1
+            clock = clocks[key]
+            ordinal = sum(place[:2] == (str(key), clock) for place in late)
+            late[str(key), clock, ordinal] = record.tobytes()
         else:
             kept.append((start, place, record))
         clocks[key] = max(clocks.get(key, 0), time)
@@ -74,6 +80,9 @@ class Shown:
     def __init__(self) -> None:
         self.table: Table = {}
         self.closed: Table = {}
+        self.late: LateTable = {}
+        #: Windows that were shown and are still open: number of records and whether they were over.
+        self.public: dict[tuple[str, str, int], tuple[int, bool]] = {}
 
     def take(self, batch: Any) -> None:
         for width, bars in batch.closed.items():
@@ -86,6 +95,28 @@ class Shown:
             for bar, final in zip(windows.bars, windows.final, strict=True):
                 place = (batch.names[bar["row"]], width, int(bar["ts_start"]))
                 self.table[place] = {**as_row(bar), "closed": False, "final": bool(final)}
+        if batch.late is not None:
+            late = batch.late
+            columns = (late.rows, late.records, late.clocks, late.ordinals)
+            for row, record, clock, ordinal in zip(*columns, strict=True):
+                name = (batch.names[row], int(clock), int(ordinal))
+                assert self.late.setdefault(name, record.tobytes()) == record.tobytes()
+
+    def check(self, batch: Any, *, ended: bool = False) -> None:
+        """Expect that what is shown is new or belongs to what is, with nothing of an instrument left out."""
+        for width in {*batch.closed, *batch.open}:
+            moved = {batch.names[bar["row"]] for bar in batch.closed.get(width, ())}
+            for bar in batch.closed.get(width, ()):
+                self.public.pop((batch.names[bar["row"]], width, int(bar["ts_start"])), None)
+            before, found = dict(self.public), set()
+            windows = batch.open.get(width)
+            for bar, final in [] if windows is None else zip(windows.bars, windows.final, strict=True):
+                place = (batch.names[bar["row"]], width, int(bar["ts_start"]))
+                found.add(place)
+                self.public[place] = int(bar["trades"]), bool(final)
+            moved |= {key for key, *rest in found if self.public[key, *rest] != before.get((key, *rest))}
+            assert ended or {key for key, *_ in found} <= moved
+            assert {place for place in before if place[0] in moved and place[1] == width} <= found
 
 
 def batches(records: Array, cuts: list[int]) -> list[ShardBatch]:
@@ -145,15 +176,18 @@ def test_bars_are_those_of_the_reference_for_any_cut(
     for number, batch in enumerate(batches(records, cuts)):
         out = logic.on_batch(batch)
         shown.take(out)
-        late_records += 0 if out.late is None else len(out.late)
+        shown.check(out)
+        late_records += 0 if out.late is None else len(out.late.rows)
         if number in stops and (last := logic.on_eof()) is not None:
             shown.take(last)
+            shown.check(last, ended=True)
         if number in resumes:
             logic = WindowedBars(widths, lateness_ns, pickle.loads(pickle.dumps(logic.snapshot())))
     final = logic.on_eof()
     if final is not None:
         shown.take(final)
-        assert final.counters.get("late_records", 0) == late == late_records
+        assert final.counters.get("late_records", 0) == len(late) == late_records
+    assert shown.late == late
     assert shown.table == {place: {**bar} for place, bar in wanted.items()}
     assert set(shown.closed) == {place for place, bar in wanted.items() if bar["closed"]}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -65,7 +66,7 @@ def test_looking_copying_and_repeating_change_nothing(moments: list[Any], place:
             copy = incidents.copy()
             final(incidents, [alarm(500), alarm(501, row=1)])
             incidents = copy
-        seen = incidents.look(one)
+        seen = incidents.look(one, {})
         told = {anomaly.id: anomaly for anomaly in incidents.add(one)}
         assert seen.id in told
         assert (told[seen.id].ts_start, told[seen.id].ts_end) == (seen.ts_start, seen.ts_end)
@@ -76,3 +77,16 @@ def test_looking_copying_and_repeating_change_nothing(moments: list[Any], place:
         sharing = [other for other in table.values() if other.incident == standing.incident]
         assert {other.key for other in sharing} == {standing.key}
         assert standing.incident in {other.id for other in sharing}
+
+
+@given(moments=moments, kept=st.integers(0, 25))
+def test_looking_ahead_tells_what_adding_would(moments: list[Any], kept: int) -> None:
+    """Windows that are not over, one after the other, are the episodes that they will be if nothing changes."""
+    alarms = [alarm(start, severity, name, row) for start, name, row, severity in sorted(moments)]
+    incidents, ahead = Incidents(HOUR), dict[Any, Any]()
+    final(incidents, alarms[:kept])
+    copy = incidents.copy()
+    for one in alarms[kept:]:
+        seen = incidents.look(one, ahead)
+        told = {anomaly.id: anomaly for anomaly in copy.add(one)}
+        assert replace(seen, incident="") == replace(told[seen.id], incident="")
