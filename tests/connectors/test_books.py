@@ -33,8 +33,9 @@ def records() -> Any:
 
 
 def metadata() -> bytes:
+    describe: Any = dbn.Metadata
     return bytes(
-        dbn.Metadata(
+        describe(
             dataset="XNAS.ITCH", schema=dbn.Schema.MBP_1, start=NS, stype_in=dbn.SType.RAW_SYMBOL,
             stype_out=dbn.SType.INSTRUMENT_ID, symbols=[], partial=[], not_found=[], mappings=[], version=3,
         ).encode()
@@ -65,7 +66,9 @@ def test_csv(tmp_path: Path, pretty: bool) -> None:
 def test_json(tmp_path: Path, shape: str) -> None:
     lines = []
     for bid, ask in QUOTES:
-        level = {"bid_px": None if bid == UNDEF_PRICE else bid, "ask_px": None if ask == UNDEF_PRICE else ask}
+        level: dict[str, Any] = {
+            name: None if px == UNDEF_PRICE else px for name, px in (("bid_px", bid), ("ask_px", ask))
+        }
         if shape != "spaced":
             level = {name: UNDEF_PRICE if px is None else px for name, px in level.items()}
         level = {name: str(px * 10**9 if px != UNDEF_PRICE else px) if px is not None else None
