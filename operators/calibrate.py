@@ -36,10 +36,12 @@ _PACE_TIME = 8 * MINUTE
 _MANY = 500
 #: Thresholds are set for this many times the budget: caution and the control of spending save as much.
 _AIM = 1.4
-#: Spending up to this many times the budget is taken for chance, or for real events.
-_TOLERATED, _TOLERATED_BEFORE = 1.6, 3.0
-#: Logarithm of how much rarer a score has to be for each budget spent beyond.
+#: Spending beyond the budget by up to this many of its standard deviations is taken for chance.
+_TOLERATED = 0.6
+#: Logarithm of how much rarer a score has to be for each standard deviation beyond.
 _STRICTNESS = 1.2
+#: The same for the days before, as a multiple of the budget.
+_TOLERATED_BEFORE = 3.0
 _LARGEST_PRESSURE = 8.0
 
 #: What is known of one instrument beside its counts.
@@ -271,8 +273,9 @@ class Calibration:
 
     def _pressure(self, known: np.void) -> float:
         """Return how much rarer than the budget says an alarm has to be: spending is held back."""
-        spent = int(known["alarms_today"]) / self._budget
-        today = math.exp(_STRICTNESS * min(spent - _TOLERATED, 10.0))
+        # Alarms that come by chance are as good as Poisson: their variance is their mean.
+        beyond = (int(known["alarms_today"]) - self._budget) / math.sqrt(self._budget)
+        today = math.exp(_STRICTNESS * min(beyond - _TOLERATED, 10.0))
         before = float(known["spent"]) / _TOLERATED_BEFORE
         return min(max(today, before, 1.0), _LARGEST_PRESSURE)
 
