@@ -28,7 +28,8 @@ def told(records: Array, cuts: Any = (), **settings: Any) -> dict[int, str]:
 
 
 def quiet(count: int = 5_000) -> Array:
-    return ticks.prints(np.full(count, 10_000))
+    records: Array = ticks.prints(np.full(count, 10_000))
+    return records
 
 
 @pytest.mark.parametrize("cuts", [[], [1_999, 2_000, 2_001]])
