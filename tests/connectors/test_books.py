@@ -33,13 +33,12 @@ def records() -> Any:
 
 
 def metadata() -> bytes:
-    describe: Any = dbn.Metadata
-    return bytes(
-        describe(
-            dataset="XNAS.ITCH", schema=dbn.Schema.MBP_1, start=NS, stype_in=dbn.SType.RAW_SYMBOL,
-            stype_out=dbn.SType.INSTRUMENT_ID, symbols=[], partial=[], not_found=[], mappings=[], version=3,
-        ).encode()
+    new: Any = dbn.Metadata
+    made = new(
+        dataset="XNAS.ITCH", schema=dbn.Schema.MBP_1, start=NS, stype_in=dbn.SType.RAW_SYMBOL,
+        stype_out=dbn.SType.INSTRUMENT_ID, symbols=[], partial=[], not_found=[], mappings=[], version=3,
     )  # fmt: skip
+    return bytes(made.encode())
 
 
 def test_dbn(tmp_path: Path) -> None:
@@ -66,13 +65,10 @@ def test_csv(tmp_path: Path, pretty: bool) -> None:
 def test_json(tmp_path: Path, shape: str) -> None:
     lines = []
     for bid, ask in QUOTES:
-        level: dict[str, Any] = {
-            name: None if px == UNDEF_PRICE else px for name, px in (("bid_px", bid), ("ask_px", ask))
-        }
-        if shape != "spaced":
-            level = {name: UNDEF_PRICE if px is None else px for name, px in level.items()}
-        level = {name: str(px * 10**9 if px != UNDEF_PRICE else px) if px is not None else None
-                 for name, px in level.items()}  # fmt: skip
+        level: dict[str, str | None] = {}
+        for name, price in (("bid_px", bid), ("ask_px", ask)):
+            undefined = None if shape == "spaced" else str(UNDEF_PRICE)
+            level[name] = undefined if price == UNDEF_PRICE else str(price * 10**9)
         levels = [level] if shape != "several" else [level, {"bid_px": "9", "ask_px": "1"}]
         record = {"hd": {"ts_event": str(NS), "instrument_id": 7}, "price": "1000000000", "size": 5,
                   "action": "T", "levels": levels}  # fmt: skip

@@ -1,0 +1,79 @@
+"""The ensemble adds what its members find rare, and says who they were."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from operators.detector import Detector, Scores, segments_of_bars
+from operators.detectors import detectors
+from operators.ensemble import Ensemble
+from tapewatch.documents import BAR
+from tapewatch.errors import UserError
+from tapewatch.records import MINUTE
+
+
+def scored(weights: Any = None, **severities: list[float]) -> Scores:
+    count = len(next(iter(severities.values())))
+    bars = np.zeros(count, BAR)
+    bars["ts_start"] = np.arange(count) * MINUTE
+    segments = segments_of_bars(bars, ["SYM1"])
+    members = {name: np.array(values) for name, values in severities.items()}
+    logic = Ensemble(weights=weights or {}).build(None)
+    return logic.score(replace(segments, severities=members))
+
+
+DAY = np.log10(390)
+
+
+def test_severities_are_turned_back_into_decades_of_rarity() -> None:
+    scores = scored(a=[0.0, 25.0, 50.0, 75.0, 87.5, 100.0], b=[np.nan] * 6)
+    np.testing.assert_allclose(scores.score, [0, DAY / 2, DAY, DAY + 2, DAY + 4, DAY + 12])
+
+
+def test_the_three_largest_are_added() -> None:
+    scores = scored(a=[50.0], b=[50.0], c=[50.0], d=[49.0])
+    np.testing.assert_allclose(scores.score, 3 * DAY)
+
+
+def test_weights_raise_lower_and_leave_out() -> None:
+    scores = scored({"a": 2.0, "b": 0.5, "c": 0.0}, a=[50.0], b=[50.0], c=[99.0])
+    np.testing.assert_allclose(scores.score, 2.5 * DAY)
+
+
+def test_who_says_nothing_counts_for_nothing_and_silence_of_all_is_none() -> None:
+    scores = scored(a=[np.nan, 50.0, np.nan], b=[50.0, np.nan, np.nan])
+    np.testing.assert_allclose(scores.score[:2], DAY)
+    assert np.isnan(scores.score[2])
+
+
+def test_the_reason_names_the_members_the_strongest_first() -> None:
+    scores = scored(calm=[10.0], price_jump=[75.0], high_volume=[50.0])
+    told = Ensemble().build(None).explain(np.zeros(1, BAR)[0], "SPY", scores, 0, 4.0)
+    assert told.reason == (
+        "SPY is out of the ordinary to several detectors together: "
+        "price_jump at severity 75, high_volume at severity 50 and calm at severity 10"
+    )
+    assert list(told.contributions) == ["price_jump", "high_volume", "calm"]
+    assert told.contributions["price_jump"] == pytest.approx((DAY + 2) / (2 * DAY + 2 + DAY / 5))
+
+
+def names(found: tuple[Detector, ...]) -> list[str]:
+    return [detector.id for detector in found]
+
+
+def test_it_is_at_work_where_it_has_two_members() -> None:
+    assert names(detectors({}))[-1] == "ensemble"
+    others = {name: {"enabled": False} for name in ("half_space_trees", "isolation_forest", "autoencoder")}
+    assert "ensemble" in names(detectors(others))
+    assert "ensemble" not in names(detectors({**others, "price_jump": {"enabled": False}}))
+    assert "ensemble" not in names(detectors({**others, "high_volume": {"width": "10s"}}))
+    assert "ensemble" not in names(detectors({**others, "ensemble": {"weights": {"high_volume": 0}}}))
+
+
+def test_weights_are_for_detectors_of_bars() -> None:
+    with pytest.raises(UserError, match=r"`detectors.ensemble.weights` must name .* has 'block_trade'"):
+        detectors({"ensemble": {"weights": {"block_trade": 1}}})
