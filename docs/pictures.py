@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib as mpl
@@ -12,6 +14,7 @@ import numpy as np
 
 from connectors.dbn_writer import write_dbn
 from connectors.market_simulator import MarketSimulation, simulate
+from connectors.sessions import Session
 from connectors.store import Document, Store
 from tapewatch.records import HOUR, MINUTE
 
@@ -24,7 +27,24 @@ _INK, _FOUND = "#2f6690", "#d1495b"
 
 def main() -> None:
     """Simulate a session, judge it, and draw the worst anomaly of each detector."""
+    _simple()
+    _models()
+
+
+def _simple() -> None:
     session = simulate(MarketSimulation(symbols=40, seed=7, anomalies=("high_volume", "block_trade")))
+    with _judged(session) as store:
+        volume = store.anomalies(detector="high_volume", order="worst", limit=1)[0]
+        bars = store.bars(volume["key"], "1m")
+        block = store.anomalies(detector="block_trade", order="worst", limit=1)[0]
+    _draw_volume(volume, bars)
+    trades = session.records[session.records["instrument_id"] == block["instrument_id"]]
+    _draw_block(block, trades["ts_event"].astype(np.int64), trades["size"])
+
+
+@contextmanager
+def _judged(session: Session) -> Iterator[Store]:
+    """Yield the results of the market flow on a session."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_dbn(folder / "day.dbn.zst", session.records, session.symbols)
@@ -35,12 +55,39 @@ def main() -> None:
         command = [sys.executable, "-m", "bytewax.run", "flows.market:flow"]
         subprocess.run(command, env=environment, check=True)  # noqa: S603
         with Store(folder / "results.db") as store:
-            volume = store.anomalies(detector="high_volume", order="worst", limit=1)[0]
-            bars = store.bars(volume["key"], "1m")
-            block = store.anomalies(detector="block_trade", order="worst", limit=1)[0]
-    _draw_volume(volume, bars)
-    trades = session.records[session.records["instrument_id"] == block["instrument_id"]]
-    _draw_block(block, trades["ts_event"].astype(np.int64), trades["size"])
+            yield store
+
+
+def _models() -> None:
+    """Draw for each detector that learns the worst it says of an injected event of one kind."""
+    kinds = {"half_space_trees": "flash_crash", "isolation_forest": "price_jump", "autoencoder": "bad_tick"}
+    session = simulate(MarketSimulation(symbols=40, seed=7, anomalies=tuple(kinds.values())))
+    with _judged(session) as store:
+        for detector, kind in kinds.items():
+            keys = {label.key for label in session.labels if label.kind == kind}
+            worst = store.anomalies(detector=detector, order="worst", limit=200)
+            found = next(anomaly for anomaly in worst if anomaly["key"] in keys)
+            _draw_model(found, store.bars(found["key"], "1m"))
+
+
+def _draw_model(found: Document, bars: list[Document]) -> None:
+    near = [bar for bar in bars if abs(bar["ts_start"] - found["ts_start"]) < HOUR]
+    minutes = np.array([(bar["ts_start"] - found["ts_start"]) / MINUTE for bar in near])
+    colours = [_FOUND if found["ts_start"] <= bar["ts_start"] < found["ts_end"] else _INK for bar in near]
+    figure, axes = plt.subplots(1, 3, figsize=(11, 2.8), dpi=100, width_ratios=(3, 3, 2))
+    axes[0].vlines(minutes, [b["low"] for b in near], [b["high"] for b in near], color=colours, linewidth=2)
+    axes[0].set(xlabel="minutes from the anomaly's start", ylabel="price")
+    axes[1].bar(minutes, [bar["volume"] for bar in near], 0.85, color=colours)
+    axes[1].set(xlabel="minutes from the anomaly's start", ylabel="shares a minute")
+    shares = sorted(found["contributions"].items(), key=lambda pair: pair[1])[-6:]
+    axes[2].barh([name for name, _ in shares], [share for _, share in shares], color=_FOUND)
+    axes[2].set(xlabel="share of the score")
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_title(f"{found['key']}, severity {found['severity']:.0f}", fontsize=10, loc="left")
+    figure.tight_layout()
+    figure.savefig(_DOCS / f"{found['detector'].replace('_', '-')}.png")
+    plt.close(figure)
 
 
 def _draw_volume(found: Document, bars: list[Document]) -> None:
