@@ -7,7 +7,7 @@ partition, and is judged as a file of the same records would be.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from connectors.kafka_client import Errors, configuration, open_client, partitions
 from connectors.kafka_dead_letters import DeadLetters, ensure_dead_letter_topic
 from connectors.kafka_decoder import Decoder
+from connectors.kafka_headers import Form
 from connectors.kafka_lag import Lag
 from connectors.kafka_parts import Dataset, Part, Rejected
 from connectors.kafka_published import ends
@@ -27,6 +28,7 @@ from tapewatch import stopping
 from tapewatch.credit import Credit
 from tapewatch.errors import UserError
 from tapewatch.log import log
+from tapewatch.memory import collect_seldom
 from tapewatch.records import DAY, LATEST, Array, Tape
 from tapewatch.settings import KafkaSettings, SourceSettings
 from tapewatch.symbology import Symbols
@@ -38,7 +40,7 @@ _NAP = timedelta(milliseconds=2)
 _SILENCE_SECONDS = 1.0
 #: Datasets of a partition: each is judged apart.
 _MOST_DATASETS = 256
-_FIRST_MESSAGES, _MOST_MESSAGES = 16, 16_384
+_FIRST_MESSAGES, _MOST_MESSAGES = 16, 4_096
 #: Bytes of messages taken at once, per record that a batch may have.
 _BYTES_PER_RECORD = 512
 # Where `kafka.options` does not say otherwise: what librdkafka holds of each partition is bounded as well.
@@ -52,6 +54,15 @@ class _Account:
 
     credit: Credit
     seq: int = 0
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Messages, what they hold, and what their headers say."""
+
+    messages: list[ck.Message] = field(default_factory=list)
+    values: list[bytes | None] = field(default_factory=list)
+    forms: list[Form] = field(default_factory=list)
 
 
 class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
@@ -90,19 +101,20 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         if not all(account.credit.free(account.seq) for account in self._accounts.values()):
             self._awake = datetime.now(UTC) + _NAP
             return []
-        messages = self._fetch()
+        batch = self._fetch()
         self._lag.update(self._state.offset)
-        if messages:
+        if batch.messages:
             self._heard = time.monotonic()
-            return self._tapes(messages)
+            return self._tapes(batch)
         if time.monotonic() - self._heard > _SILENCE_SECONDS and (tapes := self._overtaken()):
             return tapes
         self._awake = datetime.now(UTC) + _NAP
         return []
 
-    def _fetch(self) -> list[ck.Message]:
+    def _fetch(self) -> _Batch:
         """Return what has come, about as many records as a batch may have."""
-        messages: list[ck.Message] = []
+        batch = _Batch()
+        messages = batch.messages
         size = 0
         while size < self._batch * _BYTES_PER_RECORD:
             count = _FIRST_MESSAGES
@@ -117,13 +129,16 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
             for message in some if len(good) < len(some) else ():
                 if message.error() is not None:
                     self._trouble(message.error())
+            # At once, while they are in the processor's caches.
+            batch.forms += self._decoder.forms(message.headers() for message in good)
+            batch.values += [message.value() for message in good]
             messages += good
             size += sum(map(len, good))
             if not self._per_message:
                 break
         if messages:
             self._errors.answered()
-        return messages
+        return batch
 
     def _trouble(self, error: ck.KafkaError) -> None:
         topic, number, found = self._settings.topic, self._number, self._errors.cleaned(error.str())
@@ -144,9 +159,9 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         else:
             log.warning("partition %d of %s: %s; trying on", number, topic, found)
 
-    def _tapes(self, messages: list[ck.Message]) -> list[Tape]:
-        values = [message.value() for message in messages]
-        parts, rejected = self._decoder.decode(values, [message.headers() for message in messages])
+    def _tapes(self, batch: _Batch) -> list[Tape]:
+        messages = batch.messages
+        parts, rejected = self._decoder.decode(batch.values, batch.forms)
         total = 0
         tapes = []
         for dataset, part in parts.items():
@@ -288,6 +303,7 @@ class KafkaSource(FixedPartitionedSource[Tape, dict[str, Any]]):
 
     def __init__(self, settings: KafkaSettings, source: SourceSettings, slots: int) -> None:
         self._settings, self._batch, self._slots = settings, source.batch_records, slots
+        collect_seldom()
         self._count = partitions(settings, settings.topic)
         if not self._count:
             raise UserError(

@@ -6,7 +6,7 @@ stops what is around it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ class Decoder:
     --------
     >>> decoder = Decoder()
     >>> message = b'{"ts_event": 1700000000000000000, "price": "2.5", "size": 3, "symbol": "SPY"}'
-    >>> parts, rejected = decoder.decode([message, b"junk"], [None, None])
+    >>> parts, rejected = decoder.decode([message, b"junk"], decoder.forms([None, None]))
     >>> {dataset.kind: part.records["price"].tolist() for dataset, part in parts.items()}, decoder.names
     ({'trades': [2500000000]}, ('SPY',))
     >>> rejected
@@ -44,28 +44,42 @@ class Decoder:
         """Symbols met so far; the codes of parts are their places."""
         return self._names.known
 
-    def decode(
-        self, values: Sequence[bytes | None], headers: Sequence[Headers]
-    ) -> tuple[dict[Dataset, Part], list[Rejected]]:
-        """Return the records of some messages by dataset, and the messages that cannot be read."""
-        rejected: list[Rejected] = []
-        groups: dict[tuple[str, str, str], list[int]] = {}
-        forms: list[Form] = []
+    def forms(self, headers: Iterable[Headers]) -> list[Form]:
+        """Return what the headers of some messages say; most are those of the message before."""
+        found: list[Form] = []
         last: Headers = None
-        form, group = JSON, groups.setdefault(JSON[:3], [])
-        for place, each in enumerate(headers):
-            # Most have the headers of the one before.
+        form = JSON
+        for each in headers:
             if each != last:
                 last, form = each, self._form(each)
+            found.append(form)
+        return found
+
+    def decode(
+        self, values: Sequence[bytes | None], forms: Sequence[Form]
+    ) -> tuple[dict[Dataset, Part], list[Rejected]]:
+        """Return the records of some messages by dataset, and the messages that cannot be read.
+
+        Parameters
+        ----------
+        values
+            What the messages hold.
+        forms
+            What their headers say.
+        """
+        rejected: list[Rejected] = []
+        groups: dict[tuple[str, str, str], list[int]] = {}
+        last: Form | None = None
+        group: list[int] = []
+        for place, form in enumerate(forms):
+            if form is not last:
+                last = form
                 group = [] if form.error else groups.setdefault(form[:3], [])
-            forms.append(form)
             group.append(place)
             if form.error:
                 rejected.append(Rejected(place, form.error))
         parts: dict[Dataset, list[Part]] = {}
         for (encoding, schema, dataset), places in groups.items():
-            if not places:
-                continue
             if encoding == "dbn":
                 found = self._dbn(schema, dataset, places, values, forms, rejected)
             else:
@@ -91,7 +105,7 @@ class Decoder:
         dataset: str,
         places: list[int],
         values: Sequence[bytes | None],
-        forms: list[Form],
+        forms: Sequence[Form],
         rejected: list[Rejected],
     ) -> Iterator[tuple[Dataset, Part]]:
         rtype = (_TRADE_SCHEMAS | _BAR_SCHEMAS)[schema]
@@ -133,7 +147,7 @@ class Decoder:
                 Part(records, _times(records), codes, at, passed),
             )
 
-    def _codes_by_message(self, ids: Array, at: Int64s, chosen: list[int], forms: list[Form]) -> Array:
+    def _codes_by_message(self, ids: Array, at: Int64s, chosen: list[int], forms: Sequence[Form]) -> Array:
         """Return the code of each record's symbol, as the message says that the record is in."""
         expected = np.full(max(chosen) + 1, -1, np.int64)
         codes = np.zeros(max(chosen) + 1, np.intp)

@@ -14,7 +14,7 @@ from connectors.text_records import Parsed, header_of, kind_of
 from tapewatch.records import OHLCV_WIDTHS, Int64s
 
 #: Lines read at once, and after one that cannot be read.
-_LINES, _FEWER_LINES = 16_384, 64
+_LINES, _FEWER_LINES = 8_192, 64
 
 
 class JsonMessages:

@@ -49,7 +49,9 @@ def decoded(batches: Sequence[Sequence[Message]]) -> tuple[dict[Dataset, list[tu
     decoder, refused = Decoder(), 0
     found: dict[Dataset, list[tuple[Any, ...]]] = {}
     for batch in batches:
-        parts, rejected = decoder.decode([value for value, _ in batch], [headers for _, headers in batch])
+        parts, rejected = decoder.decode(
+            [value for value, _ in batch], decoder.forms(headers for _, headers in batch)
+        )
         refused += len(rejected)
         assert len({each.place for each in rejected}) == len(rejected)
         for dataset, part in parts.items():
@@ -143,7 +145,9 @@ def test_symbols_are_those_of_each_message() -> None:
     decoder = Decoder()
     parts, rejected = decoder.decode(
         [run.tobytes(), run[:1].tobytes(), run[1:].tobytes()],
-        [[*head, ("symbols", b'{"7":"A","8":"B"}')], [*head, ("symbols", b'{"7":"C"}')], [*head]],
+        decoder.forms(
+            [[*head, ("symbols", b'{"7":"A","8":"B"}')], [*head, ("symbols", b'{"7":"C"}')], [*head]]
+        ),
     )
     assert rejected == []
     (part,) = parts.values()
@@ -167,7 +171,7 @@ def test_other_schemas_give_their_trades(schema: str) -> None:
         records[row] = view
     headers = [("encoding", b"dbn"), ("schema", schema.encode()), ("symbols", b'{"1":"A","3":"C"}')]
     decoder = Decoder()
-    parts, rejected = decoder.decode([records.tobytes()], [headers])
+    parts, rejected = decoder.decode([records.tobytes()], decoder.forms([headers]))
     assert rejected == []
     ((dataset, part),) = parts.items()
     assert dataset == Dataset("", "trades", 0)
