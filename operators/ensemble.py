@@ -34,12 +34,14 @@ class Ensemble(Detector):
         lowest=-4,
         octaves=10,
         shape=0.0,
-        spread=0.15,
+        spread=0.25,
         prior_peaks=20,
         warm_up=45,
-        usual_threshold=4.2,
-        prior_observations=150,
+        usual_threshold=6.0,
+        prior_observations=300,
     )
+    # What it sees is rarest of five or so, none of them calibrated to the last alarm.
+    share: ClassVar[float] = 0.6
 
     width: Width = "1m"
     weights: Annotated[dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(from_json)] = Field(
