@@ -7,7 +7,7 @@ partition, and is judged as a file of the same records would be.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,16 +20,18 @@ from connectors.kafka_dead_letters import DeadLetters, ensure_dead_letter_topic
 from connectors.kafka_decoder import Decoder
 from connectors.kafka_headers import Form
 from connectors.kafka_lag import Lag
+from connectors.kafka_missing import gaps_of
 from connectors.kafka_parts import Dataset, Part, Rejected
 from connectors.kafka_published import ends
 from connectors.kafka_state import VERSION, DatasetState, PartitionState, nothing
+from connectors.numbering import Unchecked, unfit
 from connectors.validity import valid
 from tapewatch import stopping
 from tapewatch.credit import Credit
 from tapewatch.errors import UserError
 from tapewatch.log import log
 from tapewatch.memory import collect_seldom
-from tapewatch.records import DAY, LATEST, Array, Tape
+from tapewatch.records import DAY, LATEST, Array, Gap, Int64s, Tape
 from tapewatch.settings import KafkaSettings, SourceSettings
 from tapewatch.symbology import Symbols
 
@@ -179,7 +181,7 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
                 error = f"{dataset.name or 'this partition'} has come in another schema before"
                 rejected += [Rejected(place, error) for place in np.unique(part.places).tolist()]
                 continue
-            tapes.append(self._tape(dataset.name, known, *self._judgeable(messages, dataset, known, part)))
+            tapes.append(self._judgeable(batch, dataset, known, part))
         if rejected:
             for each in rejected:
                 self._dead.send(messages[each.place], each.error)
@@ -190,10 +192,8 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         self._state.offset = messages[-1].offset() + 1
         return tapes
 
-    def _judgeable(
-        self, messages: list[ck.Message], dataset: Dataset, known: DatasetState, part: Part
-    ) -> tuple[Array, Array, Array]:
-        """Return a part's fit records, their times and codes; move the clock; send off what is unfit."""
+    def _judgeable(self, batch: _Batch, dataset: Dataset, known: DatasetState, part: Part) -> Tape:
+        """Return a part's fit records; move the clock; send off what is unfit."""
         records, times, codes, places = part.records, part.times, part.codes, part.places
         known.count({"records": len(records), **part.passed_over})
         mask, reasons = valid(records, times)
@@ -205,9 +205,17 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
             mask = early if mask is None else mask & early
             if ahead:
                 reasons = {**reasons, "impossible_time": reasons.get("impossible_time", 0) + ahead}
+        gaps: tuple[Gap, ...] = ()
+        left_out: dict[str, Int64s] = {}
+        if dataset.kind == "trades":
+            names = self._decoder.names
+            unchecked = Unchecked(records, times, known.clock, mask, _SYMBOLS, codes, names)
+            marked = [place for place, form in enumerate(batch.forms) if form.gaps]
+            gaps = gaps_of(part, batch.forms, marked, unchecked) if marked else ()
+            left_out = unfit(unchecked)
         if mask is not None:
             known.count(reasons)
-            known.count({"dead_letters": self._dead.send_unfit(messages, part, ~mask)})
+            known.count({"dead_letters": self._dead.send_unfit(batch.messages, part, ~mask)})
             records, times, codes, places = records[mask], times[mask], codes[mask], places[mask]
         if len(times):
             # The run of one instrument in a message may be ahead of what comes behind it, its first record
@@ -215,7 +223,8 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
             first = np.flatnonzero(np.diff(places, prepend=-1))
             known.clock = max(known.clock, int(times[first].max()) + dataset.width_ns)
             known.seen = max(known.seen, int(times.max()) + dataset.width_ns)
-        return records, times.astype(np.int64), codes
+        tape = self._tape(dataset.name, known, records, times.astype(np.int64), codes)
+        return replace(tape, gaps=gaps, unfit=left_out)
 
     def _overtaken(self) -> list[Tape]:
         """Return a tape without records for each dataset whose clock can go on to what was seen last."""

@@ -8,20 +8,27 @@ from typing import NamedTuple, TypeAlias
 import orjson
 
 from connectors.dbn_records import _BAR_SCHEMAS, _TRADE_SCHEMAS, _VERSIONS
+from tapewatch.records import LATEST
 
 _MOST_SHOWN = 60
+_MOST = 2**31
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]] | None
 
 
 class Form(NamedTuple):
-    """What the headers of a message say; ``error`` is what is wrong with them, empty if nothing is."""
+    """What the headers of a message say; ``error`` is what is wrong with them, empty if nothing is.
+
+    ``gaps`` are what is missing before records of the message: the record's place in it, since when (ns), how
+    many records, and whether to tell of it.
+    """
 
     encoding: str
     schema: str
     dataset: str
     symbols: tuple[tuple[int, str], ...]
     error: str = ""
+    gaps: tuple[tuple[int, int, int, bool], ...] = ()
 
 
 #: A message without headers.
@@ -53,7 +60,8 @@ def form_of(headers: Sequence[tuple[str, bytes | None]]) -> Form:
     if encoding == "json" and schema in _TRADE_SCHEMAS:
         # Their trades are written alike, with more fields beside.
         schema = "trades"
-    return Form(encoding, schema, dataset, symbols, error)
+    gaps = _gaps_of(said["gaps"]) if "gaps" in said else ()
+    return Form(encoding, schema, dataset, symbols, error, gaps)
 
 
 def _symbols_of(text: str) -> tuple[tuple[int, str], ...] | str:
@@ -63,3 +71,15 @@ def _symbols_of(text: str) -> tuple[tuple[int, str], ...] | str:
     except (orjson.JSONDecodeError, AttributeError, ValueError):
         return f"the header `symbols` must be a JSON object of ids and symbols, was {text[:_MOST_SHOWN]!r}"
     return named
+
+
+def _gaps_of(text: str) -> tuple[tuple[int, int, int, bool], ...]:
+    """Return what a producer knows to be missing; what cannot be read says nothing."""
+    try:
+        return tuple(
+            (min(int(place), _MOST), min(int(since), LATEST), min(int(lost), _MOST), bool(told))
+            for place, since, lost, told in orjson.loads(text)
+            if int(place) >= 0 and int(since) >= 0 and int(lost) >= 0
+        )
+    except (orjson.JSONDecodeError, TypeError, ValueError, OverflowError):
+        return ()

@@ -6,7 +6,7 @@ order, and a header ``replay`` that names the run it comes from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -19,8 +19,13 @@ Encoding: TypeAlias = Literal["json", "dbn"]
 #: Key, value, headers, and how many records the value holds.
 Message: TypeAlias = tuple[bytes, bytes, list[tuple[str, bytes]], int]
 
+#: What is missing before a record: since when (ns), how many records, whether to tell of its instrument.
+Mark: TypeAlias = tuple[int, int, bool]
+Marks: TypeAlias = Mapping[int, Sequence[Mark]]
+
 #: Records of a DBN message, so that it stays well below the megabyte that brokers take by default.
 MOST_RECORDS = 8_192
+_NO_MARKS: Marks = {}
 _DBN_VERSION = b"3"
 _RTYPES = {width: rtype for rtype, width in OHLCV_WIDTHS.items()}
 _TRADE_LINE = (
@@ -69,7 +74,9 @@ class Encoder:
         if dataset:
             self._headers.append(("dataset", dataset.encode()))
 
-    def messages(self, records: Array, codes: Array, keys: list[str]) -> Iterator[Message]:
+    def messages(
+        self, records: Array, codes: Array, keys: list[str], marks: Marks = _NO_MARKS
+    ) -> Iterator[Message]:
         """Yield the messages of some consecutive records of the tape.
 
         Parameters
@@ -80,34 +87,46 @@ class Encoder:
             ``keys[codes[i]]`` is the symbol of record ``i``.
         keys
             Symbols.
+        marks
+            By place of a record: what its instrument is known to miss before it, for the header ``gaps``.
         """
-        return (self._lines if self._encoding == "json" else self._runs)(records, codes, keys)
+        return (self._lines if self._encoding == "json" else self._runs)(records, codes, keys, marks)
 
-    def _lines(self, records: Array, codes: Array, keys: list[str]) -> Iterator[Message]:
+    def _lines(self, records: Array, codes: Array, keys: list[str], marks: Marks) -> Iterator[Message]:
         symbols = [key.encode() for key in keys]
         quoted = [orjson.dumps(key) for key in keys]
         codes_ = codes.tolist()
         names = [quoted[code] for code in codes_]
         columns = _bar_columns(records, self._rtype) if self._kind == "bars" else _trade_columns(records)
         line, headers = _BAR_LINE if self._kind == "bars" else _TRADE_LINE, self._headers
-        for code, values in zip(codes_, zip(*columns, names, strict=True), strict=True):
-            yield symbols[code], line % values, headers, 1
+        for row, (code, values) in enumerate(zip(codes_, zip(*columns, names, strict=True), strict=True)):
+            told = headers if row not in marks else [*headers, _gaps([(0, mark) for mark in marks[row]])]
+            yield symbols[code], line % values, told, 1
 
-    def _runs(self, records: Array, codes: Array, keys: list[str]) -> Iterator[Message]:
+    def _runs(self, records: Array, codes: Array, keys: list[str], marks: Marks) -> Iterator[Message]:
         dtype = OHLCV if self._kind == "bars" else TRADE
         order = np.argsort(codes, kind="stable")
         found, starts = np.unique(codes[order], return_index=True)
         ends = np.append(starts[1:], len(codes))
         # An instrument whose first record is earlier comes earlier: what begins a run has all before it sent.
         for at in np.argsort(order[starts]).tolist() if len(found) else ():
-            run = np.ascontiguousarray(records[order[starts[at] : ends[at]]]).astype(dtype)
+            rows = order[starts[at] : ends[at]]
+            run = np.ascontiguousarray(records[rows]).astype(dtype)
             run["length"], run["rtype"] = dtype.itemsize // 4, self._rtype
             key = keys[int(found[at])]
             for first in range(0, len(run), MOST_RECORDS):
                 part = run[first : first + MOST_RECORDS]
                 ids = np.unique(part["instrument_id"]).tolist()
                 symbols = orjson.dumps({str(number): key for number in ids})
-                yield key.encode(), part.tobytes(), [*self._headers, ("symbols", symbols)], len(part)
+                headers = [*self._headers, ("symbols", symbols)]
+                marked = np.flatnonzero(np.isin(rows[first : first + MOST_RECORDS], list(marks))).tolist()
+                if marked:
+                    headers.append(_gaps([(i, mark) for i in marked for mark in marks[int(rows[first + i])]]))
+                yield key.encode(), part.tobytes(), headers, len(part)
+
+
+def _gaps(found: list[tuple[int, Mark]]) -> tuple[str, bytes]:
+    return "gaps", orjson.dumps([[place, *mark] for place, mark in found])
 
 
 def _trade_columns(records: Array) -> list[list[bytes] | list[int]]:

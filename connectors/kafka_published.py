@@ -34,7 +34,9 @@ def ends(settings: KafkaSettings, topic: str) -> dict[int, int]:
 def published(
     settings: KafkaSettings, topic: str, since: Mapping[int, int], replay: str
 ) -> tuple[Counter[str], dict[int, int]]:
-    """Return how many records of a replay each key has behind some offsets, and where that count ends.
+    """Return how many records of a replay there are behind some offsets, and where that count ends.
+
+    They are counted by dataset and key (see `counted_as`).
 
     Messages of one producer stay in their order within a partition, and a key within its partition; so these
     are the first records of the key that come behind what was confirmed at ``since``.
@@ -76,13 +78,23 @@ def published(
                         f"the topic {topic} cannot be read: {errors.cleaned(message.error().str())}"
                     )
                 if ("replay", replay.encode()) in (message.headers() or ()):
-                    counts[message.key().decode()] += _records(message)
+                    dataset = dict(message.headers()).get("dataset", b"").decode()
+                    counts[counted_as(dataset, message.key().decode())] += _records(message)
                 number = message.partition()
                 if number in left and message.offset() + 1 >= left[number][1]:
                     del left[number]
     finally:
         consumer.close()
     return counts, {number: high for number, (_, high) in bounds.items()}
+
+
+def counted_as(dataset: str, key: str) -> str:
+    """Return the name under which records of a key are counted.
+
+    >>> counted_as("EQUS.MINI", "SPY")
+    'EQUS.MINI|SPY'
+    """
+    return f"{dataset}|{key}"
 
 
 def _records(message: ck.Message) -> int:

@@ -28,9 +28,11 @@ from quixstreams.sources.base.exceptions import SourceException
 from connectors.chain import Chain, find, plan
 from connectors.chain_reader import ChainReader, Piece
 from connectors.kafka_client import configuration, ensure_topic
-from connectors.kafka_messages import Encoder, Encoding
-from connectors.kafka_published import ends, published
-from connectors.position import Position
+from connectors.kafka_messages import Encoder, Encoding, Mark
+from connectors.kafka_missing import GapMarks
+from connectors.kafka_published import counted_as, ends, published
+from connectors.numbering import Unchecked
+from connectors.validity import valid
 from tapewatch.errors import UserError
 from tapewatch.log import log
 from tapewatch.progress import Bar
@@ -39,7 +41,7 @@ from tapewatch.settings import KafkaSettings, SourceSettings
 from tapewatch.symbology import Symbols
 
 _STATE = "replay"
-_STATE_VERSION = 1
+_STATE_VERSION = 2
 _SAVE_SECONDS = 2.0
 _NAP_SECONDS = 0.01
 _GROUP = "tapewatch-replay"
@@ -62,20 +64,23 @@ class Job:
 
 @dataclass(slots=True)
 class _State:
-    """How far a replay has come.
+    """How far a replay has come: ``published`` is in the topic before ``ends``.
 
-    All records before ``chains`` are in the topic before ``ends``, and so are the next ``ahead`` of some
-    keys.
+    By dataset and key it counts records, always the first ones. ``clock`` is the event time that all tapes
+    have reached.
     """
 
     replay: str
     encoding: str
     files: list[str]
-    records: int = 0
     done: bool = False
-    chains: dict[str, dict[str, Position]] = field(default_factory=dict)
+    clock: int = 0
     ends: dict[int, int] = field(default_factory=dict)
-    ahead: dict[str, int] = field(default_factory=dict)
+    published: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def records(self) -> int:
+        return sum(self.published.values())
 
     def dump(self) -> dict[str, Any]:
         saved = asdict(self)
@@ -85,10 +90,6 @@ class _State:
     def load(cls, saved: dict[str, Any]) -> _State:
         saved = {name: value for name, value in saved.items() if name != "version"}
         saved["ends"] = {int(number): at for number, at in saved["ends"].items()}
-        saved["chains"] = {
-            chain: {name: Position(**position) for name, position in files.items()}
-            for chain, files in saved["chains"].items()
-        }
         return cls(**saved)
 
 
@@ -101,6 +102,7 @@ class _Tape:
     encoder: Encoder
     clock: int
     ended: bool = False
+    gaps: GapMarks = field(default_factory=GapMarks)
 
 
 class ReplaySource(StatefulSource):
@@ -112,8 +114,10 @@ class ReplaySource(StatefulSource):
     def __init__(self, job: Job) -> None:
         super().__init__(name=job.topic, shutdown_timeout=60)
         self._job = job
-        self._sent = 0
+        self._sent = self._sent_records = 0
         self._damage: UserError | None = None
+        #: By dataset and key: records that were published before, and have not been read again.
+        self._passed: Counter[str] = Counter()
 
     def run(self) -> None:
         """Publish from where the state says to the end of the files, or until stopped.
@@ -132,8 +136,9 @@ class ReplaySource(StatefulSource):
             return
         if job.resume:
             more, state.ends = published(job.kafka, job.topic, state.ends, state.replay)
-            state.ahead = dict(more + Counter(state.ahead))
-            state.records += more.total()
+            state.published = dict(more + Counter(state.published))
+        # What was published before is read once more: the gaps behind it are told by the numbers in it.
+        self._passed = Counter(state.published)
         tapes = [self._opened(chain, state) for chain in chains]
         bar = Bar(job.topic, sum(chain.size for chain in chains), judged=False)
         try:
@@ -169,13 +174,9 @@ class ReplaySource(StatefulSource):
         return state
 
     def _opened(self, chain: Chain, state: _State) -> _Tape:
-        positions = state.chains.setdefault(chain.name, {})
-        reader = ChainReader(
-            chain, positions, self._job.source.batch_records, self._on_damage, lambda counts: None
-        )
+        reader = ChainReader(chain, {}, self._job.source.batch_records, self._on_damage, lambda counts: None)
         encoder = Encoder(self._job.encoding, chain.kind, chain.dataset, chain.width_ns, state.replay)
-        clock = max([chain.files[0].first_time, *(position.clock for position in positions.values())])
-        return _Tape(chain, reader, encoder, clock)
+        return _Tape(chain, reader, encoder, chain.files[0].first_time)
 
     def _on_damage(self, error: UserError) -> bool:
         if self._job.source.on_error == "fail":
@@ -186,8 +187,8 @@ class ReplaySource(StatefulSource):
 
     def _publish(self, tapes: list[_Tape], state: _State, bar: Bar) -> None:
         speed = self._job.source.speed
-        begun, first = time.monotonic(), min(tape.clock for tape in tapes)
-        saved = time.monotonic()
+        begun, first = time.monotonic(), max(state.clock, min(tape.clock for tape in tapes))
+        records, saved = state.records, begun
         parent = multiprocessing.parent_process()
         while self.running and (parent is None or parent.is_alive()):
             limit = LATEST
@@ -205,8 +206,10 @@ class ReplaySource(StatefulSource):
                     state.done = self._damage is None
                     break
                 time.sleep(_NAP_SECONDS)
-            bar.update(state.records, sum(tape.reader.consumed for tape in tapes), last=state.done)
+            consumed = sum(tape.reader.consumed for tape in tapes)
+            bar.update(records + self._sent_records, consumed, last=state.done)
             if time.monotonic() - saved > _SAVE_SECONDS:
+                state.clock = max(state.clock, min(tape.clock for tape in tapes))
                 self._save(state)
                 saved = time.monotonic()
         self._save(state)
@@ -215,16 +218,41 @@ class ReplaySource(StatefulSource):
 
     def _send(self, tape: _Tape, piece: Piece, state: _State) -> None:
         codes, keys = _keys(piece, tape.reader.symbols)
+        marks: dict[int, list[Mark]] = {}
+        if tape.chain.kind == "trades":
+            fit = None if piece.clean else valid(piece.records, piece.times)[0]
+            batch = Unchecked(
+                piece.records, piece.times, 0, fit, tape.reader.symbols, piece.codes, piece.names
+            )
+            marks = tape.gaps.marks(batch, codes, keys)
         tape.clock = max(tape.clock, int(piece.times.astype(np.int64).max()))
         records = piece.records
-        if state.ahead:
-            keep = _unpublished(state, codes, keys)
-            records, codes = records[keep], codes[keep]
+        if self._passed:
+            kept = self._unpublished(tape.chain.dataset, codes, keys)
+            records, codes = records[kept], codes[kept]
+            places = {int(row): place for place, row in enumerate(kept.tolist()) if row in marks}
+            marks = {places[row]: found for row, found in marks.items() if row in places}
         topic, producer = self.producer_topic.name, self.producer
-        for key, value, headers, count in tape.encoder.messages(records, codes, keys):
+        for key, value, headers, count in tape.encoder.messages(records, codes, keys, marks):
             producer.produce(topic=topic, value=value, key=key, headers=headers)
             self._sent += 1
-            state.records += count
+            self._sent_records += count
+        for code, count in enumerate(np.bincount(codes, minlength=len(keys)).tolist()):
+            if count:
+                name = counted_as(tape.chain.dataset, keys[code])
+                state.published[name] = state.published.get(name, 0) + count
+
+    def _unpublished(self, dataset: str, codes: Array, keys: list[str]) -> Array:
+        """Return the places of the records that are not in the topic: all but the first ones of some keys."""
+        keep = np.ones(len(codes), np.bool_)
+        for code in np.unique(codes).tolist():
+            name = counted_as(dataset, keys[code])
+            ahead = self._passed.pop(name, 0)
+            passed = np.flatnonzero(codes == code)[:ahead]
+            keep[passed] = False
+            if ahead > len(passed):
+                self._passed[name] = ahead - len(passed)
+        return np.flatnonzero(keep)
 
     def _save(self, state: _State) -> None:
         """Note how far the replay has come, once all messages before have been confirmed."""
@@ -248,18 +276,6 @@ def _keys(piece: Piece, symbols: Symbols) -> tuple[Array, list[str]]:
     keys: dict[str, int] = {}
     codes = [keys.setdefault(symbols.key(p & 0xFFFFFFFF, p >> 32), len(keys)) for p in pairs.tolist()]
     return np.array(codes, np.intp)[places], list(keys)
-
-
-def _unpublished(state: _State, codes: Array, keys: list[str]) -> Array:
-    """Return which records are not in the topic yet: all but the first ones of some keys."""
-    keep = np.ones(len(codes), np.bool_)
-    for code in np.unique(codes).tolist():
-        ahead = state.ahead.pop(keys[code], 0)
-        passed = np.flatnonzero(codes == code)[:ahead]
-        keep[passed] = False
-        if ahead > len(passed):
-            state.ahead[keys[code]] = ahead - len(passed)
-    return keep
 
 
 def _die_with_parent() -> None:

@@ -123,7 +123,7 @@ class BreakLog:
         for gap, behind in source.gaps:
             places = dict(zip(source.keys, behind.tolist(), strict=True))
             for key in [gap.key] * (gap.key in batch.names) if gap.alone else batch.names:
-                told = (gap.since, gap.lost) if key == gap.key else (_NONE, 0)
+                told = (gap.since, gap.lost) if gap.told and key == gap.key else (_NONE, 0)
                 at = places.get(key, -1)
                 add(key, at if key in spans and at < spans[key][1] else -1, _Missing(gap.since, *told))
         for key, behind in source.unfit.items():

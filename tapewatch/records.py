@@ -105,6 +105,8 @@ class Gap:
         The instrument of which it is told.
     alone
         Whether that is the only one that lost any.
+    told
+        Whether it is to be told of the instrument, or only not judged across.
     """
 
     at: int
@@ -112,6 +114,7 @@ class Gap:
     lost: int
     key: str
     alone: bool = False
+    told: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,22 @@ import pytest
 _ROOT = Path(__file__).parents[2]
 _PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+#: Pages whose commands need a broker.
+_WITH_BROKER = {"kafka.md", "replay.md", "scaling.md"}
 _BLOCKS = [
-    pytest.param(block, id=f"{page.name}-{number}")
+    pytest.param(block, page.name in _WITH_BROKER, id=f"{page.name}-{number}")
     for page in _PAGES
     for number, block in enumerate(_BLOCK.findall(page.read_text()))
     if not block.startswith("make ")
 ]
 
 
-@pytest.mark.parametrize("block", _BLOCKS)
-def test_commands_work(block: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("block", "with_broker"), _BLOCKS)
+def test_commands_work(block: str, with_broker: bool, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {name: value for name, value in os.environ.items() if not name.startswith("TAPEWATCH_")}
+    if with_broker:
+        env["TAPEWATCH_KAFKA__BROKERS"] = request.getfixturevalue("broker").address
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
         cwd=tmp_path,

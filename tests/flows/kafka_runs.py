@@ -16,6 +16,9 @@ import numpy as np
 
 from connectors.dbn_records import DbnRecords
 from connectors.kafka_messages import Encoder
+from connectors.kafka_missing import GapMarks
+from connectors.numbering import Unchecked
+from connectors.validity import valid
 from tapewatch.records import DAY
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -37,6 +40,7 @@ def messages_of(path: Path, *encodings: Any, piece: int = 5_000) -> Iterator[tup
     reader = DbnRecords(path, block_records=piece)
     symbols = reader.header.symbols
     encoders = [Encoder(encoding, "trades", reader.header.dataset, 0, "tests") for encoding in encodings]
+    gaps = GapMarks()
     for encoder, block in zip(itertools.cycle(encoders), reader.blocks(), strict=False):
         pairs, codes = np.unique(
             (block.times // np.uint64(DAY) << np.uint64(32)) | block.records["instrument_id"].astype("u8"),
@@ -45,7 +49,10 @@ def messages_of(path: Path, *encodings: Any, piece: int = 5_000) -> Iterator[tup
         names = [symbols.key(pair & 0xFFFFFFFF, pair >> 32) for pair in pairs.tolist()]
         keys = sorted(set(names))
         places = np.array([keys.index(name) for name in names])[codes]
-        for key, value, headers, _ in encoder.messages(block.records, places, keys):
+        fit, _ = valid(block.records, block.times)
+        batch = Unchecked(block.records, block.times, 0, fit, symbols, places, tuple(keys))
+        marks = gaps.marks(batch, places, keys)
+        for key, value, headers, _ in encoder.messages(block.records, places, keys, marks):
             yield key, value, headers
 
 
