@@ -24,7 +24,7 @@ _SLOTS = DAY // _SLOT
 #: Windows a slot must have before its level outweighs the day's; its neighbours count with these weights.
 _SLOT_PRIOR = 2.0
 _NEIGHBOURS = (1.0, 2.0, 3.0, 2.0, 1.0)
-#: A window teaches the profile no more than this many standard deviations above what was expected.
+#: A window teaches a profile no more than this many standard deviations above what was expected.
 _LEARNED_SIGMAS = 2.0
 _MAD_TO_SIGMA = 1.4826
 _PRIOR_SIGMA, _PRIOR_WINDOWS = 0.55, 60
@@ -75,6 +75,8 @@ class _HighVolumeLogic:
         self._width = WIDTHS[settings.width]
         self._length = settings.baseline_windows
         self._least = max(5, settings.baseline_windows // 3)
+        #: Windows with trades that make a slot a busy one.
+        self._dense = max(_SLOT // self._width, 1) / 2
         #: Of each of the last windows: log volume, log trades, slot; NaN where there was none yet.
         self._past = np.full((0, self._length, 3), np.nan)
         self._profile = np.zeros((0, _SLOTS), np.float32)
@@ -163,7 +165,9 @@ class _HighVolumeLogic:
             distance = level[fresh][ready] - centre
             score[place[ready]] = distance / sigma
             expected[place[ready]] = np.exp(new[ready, 0] - distance)
-            learned[ready] -= np.maximum(distance - _LEARNED_SIGMAS * sigma, 0.0)
+            # Before there is a profile what seems too much may be the opening.
+            profiled = np.repeat(self._profile[row].any(axis=1), length)[ready]
+            learned[ready] -= np.where(profiled, np.maximum(distance - _LEARNED_SIGMAS * sigma, 0.0), 0.0)
             trades = joined[:, 1][windows[ready]]
             from_trades[place[ready]] = new[ready, 1] - _medians(trades, weight)
         if learn:
@@ -179,9 +183,7 @@ class _HighVolumeLogic:
             sums, counts = self._today[r, :, 0].astype(np.float64), self._today[r, :, 1].astype(np.float64)
             seen = counts > 0
             if seen.sum() >= 6:
-                level = float(sums.sum() / counts.sum())
-                sums, counts = _smoothed(sums), _smoothed(counts)
-                slots = np.where(seen, (sums + _SLOT_PRIOR * level) / (counts + _SLOT_PRIOR), level)
+                slots = _levels(sums, counts, self._dense)
                 had = self._profile[r].any()
                 old = self._profile[r].astype(np.float64)
                 self._profile[r] = np.where(seen, 0.6 * old + 0.4 * slots, old) if had else slots
@@ -217,6 +219,24 @@ def _medians(values: Floats, known: Array) -> Floats:
     row = np.arange(len(ordered))
     middle: Floats = (ordered[row, (known - 1) // 2] + ordered[row, known // 2]) / 2
     return middle
+
+
+def _levels(sums: Floats, counts: Floats, dense: float) -> Floats:
+    """Return the mean of each slot, smoothed, and shrunk towards the day's while its windows are few.
+
+    Hours with trades in most windows and hours with few are told apart: nothing is smoothed across an opening
+    or a close, and slots without trades are like those with few.
+    """
+    levels = np.full(len(sums), sums.sum() / counts.sum())
+    busy = counts >= dense
+    for group in (busy, ~busy):
+        if not (group & (counts > 0)).any():
+            continue
+        own, windows = np.where(group, sums, 0.0), np.where(group, counts, 0.0)
+        level = own.sum() / windows.sum()
+        smooth, weight = _smoothed(own), _smoothed(windows)
+        levels[group] = ((smooth + _SLOT_PRIOR * level) / (weight + _SLOT_PRIOR))[group]
+    return levels
 
 
 def _smoothed(slots: Floats) -> Floats:
