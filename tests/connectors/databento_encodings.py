@@ -84,12 +84,15 @@ def read_all(reader: Reader, start: int = 0) -> Read:
 
 
 def encode_dbn(
-    raw: bytes, encoding: str, *, pretty_px: bool, pretty_ts: bool, symbols: dict[int, str] | None = None
+    raw: bytes,
+    encoding: str,
+    *,
+    pretty_px: bool,
+    pretty_ts: bool,
+    symbols: dict[int, str] | None = None,
+    days: tuple[dt.date, dt.date] = _DAYS,
 ) -> bytes:
-    """Return a DBN file's bytes as Databento writes them in another encoding.
-
-    Symbols are known for the first days of 1970 only.
-    """
+    """Return a DBN file's bytes as Databento writes them in another encoding; symbols hold on some days."""
     out = io.BytesIO()
     transcoder = dbn.Transcoder(
         out,
@@ -98,7 +101,7 @@ def encode_dbn(
         pretty_px=pretty_px,
         pretty_ts=pretty_ts,
         map_symbols=symbols is not None,
-        symbol_interval_map={i: [(*_DAYS, name)] for i, name in (symbols or {}).items()} or None,
+        symbol_interval_map={i: [(*days, name)] for i, name in (symbols or {}).items()} or None,
     )
     transcoder.write(raw)
     transcoder.flush()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import socket
 import subprocess
 from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import databento_dbn
 import numpy as np
+import orjson
 import pytest
+import zstandard
 
 from connectors.dbn_writer import write_dbn
 from connectors.market_simulator import MarketSimulation, simulate
@@ -143,29 +149,82 @@ def _without_dataset(results: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return {**{kind: sorted(kept, key=repr) for kind, kept in rows.items()}, "scores": results["scores"]}
 
 
+EQUITIES, FUTURES = "dbn/equs-mini-20131007.trades.dbn.zst", "dbn/es_trades_sample.dbn.zst"
+Results = dict[str, list[Any]]
+
+
+@pytest.fixture(scope="module")
+def results_of(
+    data: Path, run_market: Flow, tables: Tables, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Path], Results]:
+    """Return ``results_of(path)``, the results of one real file, apart from its dataset; each is run once."""
+    settings = {**SETTINGS, "detectors__high_volume__width": "10s", "sinks__bars": ["1m"]}
+
+    @lru_cache
+    def run(path: Path) -> Results:
+        folder = tmp_path_factory.mktemp("encoding")
+        ended = run_market(folder, [path], **{**settings, "source__batch_records": "131072"})
+        assert (ended.returncode, ended.stderr) == (0, "")
+        results = _without_dataset(tables(folder / "results.db"))
+        assert results["scores"]
+        return results
+
+    return run
+
+
 @pytest.mark.parametrize(
     ("dbn", "other"),
     [
-        ("dbn/equs-mini-20131007.trades.dbn.zst", "csv/equs-mini-20131007.trades.raw.csv.zst"),
-        ("dbn/equs-mini-20131007.trades.dbn.zst", "csv/equs-mini-20131007.trades.pretty.csv.zst"),
-        ("dbn/es_trades_sample.dbn.zst", "csv/es-trades-sample.trades.pretty.csv.zst"),
-        ("dbn/es_trades_sample.dbn.zst", "csv/es-trades-sample.trades.pretty.json.zst"),
+        (EQUITIES, "csv/equs-mini-20131007.trades.raw.csv.zst"),
+        (EQUITIES, "csv/equs-mini-20131007.trades.pretty.csv.zst"),
+        (FUTURES, "csv/es-trades-sample.trades.pretty.csv.zst"),
+        (FUTURES, "csv/es-trades-sample.trades.pretty.json.zst"),
     ],
 )
 def test_encodings_of_one_tape_give_the_same_results(
-    dbn: str, other: str, data: Path, run_market: Flow, tables: Tables, tmp_path: Path
+    dbn: str, other: str, data: Path, results_of: Callable[[Path], Results]
 ) -> None:
-    settings = {**SETTINGS, "detectors__high_volume__width": "10s", "sinks__bars": ["1m"]}
-    results = []
-    for number, path in enumerate((data / dbn, data / other)):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        ended = run_market(folder, [path], **{**settings, "source__batch_records": "131072"})
-        assert (ended.returncode, ended.stderr) == (0, "")
-        results.append(_without_dataset(tables(folder / "results.db")))
-    assert results[0]["scores"]
-    assert results[0]["bars"] == results[1]["bars"]
-    assert results[0] == results[1]
+    found, wanted = results_of(data / other), results_of(data / dbn)
+    assert found["bars"] == wanted["bars"]
+    assert found == wanted
+
+
+def write_json(dbn: Path, out: Path, *, pretty: bool, flat: Callable[[int], bool]) -> None:
+    """Write a DBN file as Databento's own JSON; lines of some numbers with the fields of ``hd`` beside the others."""
+    encodings: Any = import_module("tests.connectors.databento_encodings")
+    raw = zstandard.ZstdDecompressor().stream_reader(dbn.read_bytes(), read_across_frames=True).read()
+    mappings = databento_dbn.Metadata.decode(raw[: 8 + int.from_bytes(raw[4:8], "little")]).mappings
+    symbols = {int(span["symbol"]): name for name, spans in mappings.items() for span in spans}
+    days = dt.date(2013, 1, 1), dt.date(2025, 1, 1)
+    text = encodings.encode_dbn(raw, "json", pretty_px=pretty, pretty_ts=pretty, symbols=symbols, days=days)
+    lines = text.splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        if flat(number):
+            record = orjson.loads(line)
+            lines[number] = orjson.dumps({**record.pop("hd"), **record}, option=orjson.OPT_APPEND_NEWLINE)
+    out.write_bytes(zstandard.ZstdCompressor(level=1).compress(b"".join(lines)))
+
+
+@pytest.mark.parametrize(
+    ("dbn", "layout"),
+    [
+        *((EQUITIES, layout) for layout in ("nested raw", "nested pretty", "flat pretty")),
+        *((FUTURES, layout) for layout in ("nested raw", "flat raw", "mixed raw", "mixed pretty")),
+    ],
+)
+def test_json_of_one_tape_gives_the_same_results(
+    dbn: str, layout: str, data: Path, results_of: Callable[[Path], Results], tmp_path: Path
+) -> None:
+    shape, _, form = layout.partition(" ")
+    flat = {
+        "nested": lambda number: False,
+        "flat": lambda number: True,
+        "mixed": lambda number: number % 7 == 3,
+    }
+    write_json(data / dbn, tmp_path / "tape.json.zst", pretty=form == "pretty", flat=flat[shape])
+    found, wanted = results_of(tmp_path / "tape.json.zst"), results_of(data / dbn)
+    assert found["bars"] == wanted["bars"]
+    assert found == wanted
 
 
 def test_real_equities_and_gold_in_one_run(

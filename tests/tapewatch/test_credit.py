@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapewatch import credit as credit_
@@ -23,6 +23,7 @@ sys.stdin.read()
 """
 
 
+@settings(deadline=None)
 @given(
     done=st.lists(st.integers(0, 50), min_size=1, max_size=6),
     batches=st.integers(1, 5),
