@@ -1,9 +1,10 @@
 """Silences: pauses in an instrument's tape that its own rhythm does not explain.
 
 The score of a record is how many records should have come in the pause before it: the pause, divided by the
-longest of the mean times that pass between records shortly before it, shortly after it, and over each of the
-last blocks of records. Taking the longest, and looking at both sides, lets an instrument fall asleep and wake
-up: the first trade after the close is a long way from the last before it, but so is the next.
+longest of the mean times that pass between records shortly before it, shortly after it (two thirds of that),
+and over each of the last blocks of records. Taking the longest, and looking at both sides, lets an instrument
+fall asleep and wake up: the first trade after the close is a long way from the last before it, but so is the
+next.
 
 Nights, weekends and lunches are no silences. Without history a pause of more than half an hour is none; once
 the instrument has had a day, only those five-minute slots of the UTC day count in which it traded on a day of
@@ -23,6 +24,9 @@ from tapewatch.records import DAY, HOUR, MINUTE, SECOND, TRADE, Array, Int64s
 #: Gaps between records just before and just after a pause that make the near rhythm.
 _BEFORE, _AFTER = 32, 8
 _BLOCK, _BLOCKS = 128, 2
+#: The rhythm after a pause counts two thirds: it says whether the instrument has fallen asleep, and as the
+#: mean of a few gaps it would otherwise hide one silence in thirty.
+_OF_AFTER = 2 / 3
 #: Pauses of less than this many times the usual gap are not looked at.
 _LEAST = 2
 #: No pause counts for more than this in a rhythm, and no rhythm is faster than that.
@@ -87,11 +91,11 @@ class SilenceLogic:
         pauses = waiting.join(self._pauses[rows], self._in_session(segments, joined, gaps, learn=learn))
         pause = waiting.pick(pauses, _AFTER)
 
-        at = np.flatnonzero(pause * _BEFORE >= _LEAST * np.maximum(before, after * (_BEFORE // _AFTER)))
+        at = np.flatnonzero(pause * _BEFORE >= _LEAST * before)
         around = np.searchsorted(stretch, at, "right") - 1
         blocks, pause = past.max(axis=1)[around] / _BLOCK, pause[at]
         before, after = before[at] / _BEFORE, after[at] / _AFTER
-        usual = np.maximum(np.maximum(before, after), np.maximum(blocks, _FASTEST_BEAT))
+        usual = np.maximum(np.maximum(before, _OF_AFTER * after), np.maximum(blocks, _FASTEST_BEAT))
         fit = (known[around] > 0) & (pause >= _LEAST * usual)
         at, pause, before, after, usual = (a[fit] for a in (at, pause, before, after, usual))
         segment = np.searchsorted(starts, at, "right") - 1

@@ -55,7 +55,7 @@ def test_scores_follow_the_definition(seed: int, every: int) -> None:
             continue
         means = [sum(blocks[k * 128 : (k + 1) * 128]) / 128 for k in range(max(0, whole - 2), whole)]
         before, after = sum(beats[i - 33 : i - 1]) / 32, sum(beats[i : i + 8]) / 8
-        usual = max(before, after, *means, SECOND / 10)
+        usual = max(before, after * 2 / 3, *means, SECOND / 10)
         if times[i] - times[i - 1] >= 2 * usual:
             wanted[int(times[i])] = (times[i] - times[i - 1]) / usual
     assert found.keys() == wanted.keys()
