@@ -1,10 +1,10 @@
-"""What of a replay is in its topic already: how an interrupted one knows where to go on, record by record."""
+"""What is in a topic already: so that whoever was interrupted knows where to go on."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import confluent_kafka as ck
 
@@ -57,35 +57,66 @@ def published(
     UserError
         If the brokers cannot be asked, or stop answering.
     """
-    errors = Errors(settings)
-    consumer = _consumer(settings, errors)
     counts: Counter[str] = Counter()
-    try:
-        left = {}
-        bounds = _bounds(consumer, errors, topic)
-        for number, (low, high) in bounds.items():
-            begin = max(low, since.get(number, 0))
+    reader = Since(settings, topic, since)
+    for message in reader:
+        if ("replay", replay.encode()) in (message.headers() or ()):
+            dataset = dict(message.headers()).get("dataset", b"").decode()
+            counts[counted_as(dataset, message.key().decode())] += _records(message)
+    return counts, reader.ends
+
+
+class Since:
+    """The messages of a topic behind some offsets, up to where it ends now, partition by partition in order.
+
+    Parameters
+    ----------
+    settings
+        How to reach the brokers.
+    topic
+        Where the messages are.
+    since
+        Offset to begin at by partition; partitions that are not in it are read from their beginning.
+
+    Attributes
+    ----------
+    ends
+        The offset behind the last message of each partition; known once iteration has begun.
+    """
+
+    def __init__(self, settings: KafkaSettings, topic: str, since: Mapping[int, int]) -> None:
+        self._settings, self._topic, self._since = settings, topic, since
+        self.ends: dict[int, int] = {}
+
+    def __iter__(self) -> Iterator[ck.Message]:
+        errors = Errors(self._settings)
+        consumer = _consumer(self._settings, errors)
+        try:
+            yield from self._messages(consumer, errors)
+        finally:
+            consumer.close()
+
+    def _messages(self, consumer: ck.Consumer, errors: Errors) -> Iterator[ck.Message]:
+        topic, left = self._topic, {}
+        for number, (low, high) in _bounds(consumer, errors, topic).items():
+            self.ends[number] = high
+            begin = max(low, self._since.get(number, 0))
             if begin < high:
-                left[number] = (begin, high)
-        consumer.assign([ck.TopicPartition(topic, number, begin) for number, (begin, _) in left.items()])
+                left[number] = begin
+        consumer.assign([ck.TopicPartition(topic, number, begin) for number, begin in left.items()])
         while left:
             messages = consumer.consume(_AT_ONCE, PATIENCE)
             if not messages:
                 raise errors.unreachable()
             for message in messages:
                 if message.error() is not None:
-                    raise UserError(
-                        f"the topic {topic} cannot be read: {errors.cleaned(message.error().str())}"
-                    )
-                if ("replay", replay.encode()) in (message.headers() or ()):
-                    dataset = dict(message.headers()).get("dataset", b"").decode()
-                    counts[counted_as(dataset, message.key().decode())] += _records(message)
+                    found = errors.cleaned(message.error().str())
+                    raise UserError(f"the topic {topic} cannot be read: {found}")
                 number = message.partition()
-                if number in left and message.offset() + 1 >= left[number][1]:
-                    del left[number]
-    finally:
-        consumer.close()
-    return counts, {number: high for number, (_, high) in bounds.items()}
+                if message.offset() < self.ends[number]:
+                    yield message
+                if message.offset() + 1 >= self.ends[number]:
+                    left.pop(number, None)
 
 
 def counted_as(dataset: str, key: str) -> str:

@@ -33,6 +33,8 @@ class Sender:
 
     def __init__(self, settings: KafkaSettings, topic: str, most_bytes: int = 512 << 10) -> None:
         self._topic, self._most_bytes = topic, most_bytes
+        #: By partition: the offset behind the last message that has arrived.
+        self.ends: dict[int, int] = {}
         self._errors = Errors(settings)
         self._errors.told = True
         self._returned: list[tuple[bytes | None, bytes | None, Headers, ck.KafkaError]] = []
@@ -46,11 +48,12 @@ class Sender:
     def send(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Hand over a message; waits only while very many are on their way."""
 
-        def delivered(error: ck.KafkaError | None, _: ck.Message | None) -> None:
-            if error is None:
-                self._errors.answered()
-            else:
+        def delivered(error: ck.KafkaError | None, message: ck.Message | None) -> None:
+            if error is not None:
                 self._returned.append((key, value, headers, error))
+            elif message is not None:
+                self._errors.answered()
+                self.ends[message.partition()] = message.offset() + 1
 
         while True:
             try:

@@ -10,47 +10,71 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from typing import Any
 
 import orjson
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from connectors.kafka_client import ensure_topic
-from connectors.kafka_sender import Sender
+from connectors.kafka_early import EarlyMarks, header_of
+from connectors.kafka_sender import Headers, Sender
+from tapewatch import stopping
 from tapewatch.documents import ANOMALY_FIELDS, Results, anomaly_row, to_json
+from tapewatch.errors import UserError
 from tapewatch.settings import KafkaSettings
 
+_DETECTED_AT = ANOMALY_FIELDS.index("detected_at")
 
-class KafkaSinkPartition(StatefulSinkPartition[Results, None]):
+
+class KafkaSinkPartition(StatefulSinkPartition[Results, dict[str, Any]]):
     """Hands anomalies to the brokers as they come; an epoch ends when all of them have arrived."""
 
-    def __init__(self, sender: Sender, acknowledge: Callable[[Results], None] | None) -> None:
-        self._sender, self._acknowledge = sender, acknowledge
+    def __init__(
+        self, sender: Sender, marks: EarlyMarks, acknowledge: Callable[[Results], None] | None
+    ) -> None:
+        self._sender, self._marks, self._acknowledge = sender, marks, acknowledge
 
     def write_batch(self, values: list[Results]) -> None:
         """Send the anomalies of each batch, what is taken back first, and acknowledge it."""
         for results in values:
-            for name, key in results.taken_back.items():
-                self._sender.send(key.encode(), None, [("id", name.encode())])
-            for anomaly in results.anomalies:
-                told = replace(anomaly, detected_at=anomaly.detected_at or time.time_ns())
-                document = to_json(ANOMALY_FIELDS, anomaly_row(told))
-                value = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-                self._sender.send(anomaly.key.encode(), value, [("id", anomaly.id.encode())])
+            self._write(results)
             if self._acknowledge is not None:
                 self._acknowledge(results)
         self._sender.poll()
 
-    def snapshot(self) -> None:
+    def _write(self, results: Results) -> None:
+        # In order: what a killed run told, what this one told and takes back, what is told now.
+        for key, settled in self._marks.settle(results):
+            self._sender.send(key.encode(), None, [("id", settled.id.encode())])
+            if settled.row is not None:
+                self._tell(settled.id, key, settled.row, [])
+        for name, key in results.taken_back.items():
+            self._sender.send(key.encode(), None, [("id", name.encode())])
+        early = {each.id: each for each in results.early}
+        for anomaly in results.anomalies:
+            headers: Headers = []
+            if anomaly.id in early:
+                headers.append(("early", header_of(results.flow, self._marks.source, early[anomaly.id])))
+            self._tell(anomaly.id, anomaly.key, anomaly_row(anomaly), headers)
+
+    def _tell(self, name: str, key: str, row: tuple[Any, ...], headers: Headers) -> None:
+        moment = row[_DETECTED_AT] or time.time_ns()
+        document = to_json(ANOMALY_FIELDS, (*row[:_DETECTED_AT], moment, *row[_DETECTED_AT + 1 :]))
+        value = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+        self._sender.send(key.encode(), value, [("id", name.encode()), *headers])
+
+    def snapshot(self) -> dict[str, Any]:
         """Wait until all has arrived: only then may the epoch be over."""
         self._sender.flush()
+        self._marks.ends |= self._sender.ends
+        return self._marks.snapshot()
 
     def close(self) -> None:
         """Wait until all has arrived."""
         self._sender.flush()
 
 
-class KafkaSink(FixedPartitionedSink[Results, None]):
+class KafkaSink(FixedPartitionedSink[Results, dict[str, Any]]):
     """Takes ``(key, Results)`` and sends the anomalies to a topic, from all workers.
 
     Parameters
@@ -63,6 +87,8 @@ class KafkaSink(FixedPartitionedSink[Results, None]):
         How many parts the sink has, to be spread over the workers.
     acknowledge
         Called with each `Results` once its anomalies are on their way; they are sent until they arrive.
+    source
+        Name of the stream (``source.name``).
 
     Raises
     ------
@@ -76,15 +102,24 @@ class KafkaSink(FixedPartitionedSink[Results, None]):
         topic: str,
         writers: int,
         acknowledge: Callable[[Results], None] | None = None,
+        source: str = "",
     ) -> None:
         self._settings, self._topic, self._writers = settings, topic, writers
-        self._acknowledge = acknowledge
+        self._acknowledge, self._source = acknowledge, source
         ensure_topic(settings, topic)
 
     def list_parts(self) -> list[str]:
         """Return the names of the parts."""
         return [f"kafka/{number}" for number in range(self._writers)]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> KafkaSinkPartition:
-        """Open a producer where the part is to run."""
-        return KafkaSinkPartition(Sender(self._settings, self._topic), self._acknowledge)
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: dict[str, Any] | None
+    ) -> KafkaSinkPartition:
+        """Open a producer where the part is to run, knowing what is on the topic."""
+        marks = EarlyMarks(self._source)
+        marks.resume(resume_state)
+        try:
+            marks.follow(self._settings, self._topic)
+        except UserError as error:
+            stopping.abort(f"{error}; then start again")
+        return KafkaSinkPartition(Sender(self._settings, self._topic), marks, self._acknowledge)

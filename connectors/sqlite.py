@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from connectors.sqlite_early import Leftovers, Settled, mark
+from connectors.sqlite_early import Leftovers, Settled, left_in, mark
 from connectors.sqlite_schema import committing, explain, open_for_writing
 from tapewatch.documents import (
     ANOMALY_FIELDS,
@@ -163,7 +163,7 @@ class SqliteWriter:
 
     def _write_anomalies_of(self, several: Sequence[Results]) -> int:
         if self._leftovers is None:
-            self._leftovers = Leftovers(self._connection, self._source)
+            self._leftovers = left_in(self._connection, self._source)
         new = 0
         for results in several:
             for settled in self._leftovers.settle(results):

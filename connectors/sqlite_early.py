@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -19,6 +19,8 @@ from tapewatch.documents import BarTable, Early, Results, anomaly_row
 
 #: Key, instrument id and start of a window.
 _Window = tuple[str, int, int]
+#: Id, flow, detector, key, instrument id and start of a window, and what stands without it as JSON.
+Mark: TypeAlias = tuple[str, str, str, str, int, int, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +32,19 @@ class Settled:
 
 
 class Leftovers:
-    """Marks of earlier runs whose windows this run has not judged yet."""
+    """Marks of earlier runs whose windows this run has not judged yet.
 
-    def __init__(self, connection: sqlite3.Connection, source: str) -> None:
+    Parameters
+    ----------
+    marks
+        Of each its id, flow, detector, key, instrument id, start of the window, and what stands without it as
+        JSON, None if nothing does.
+    """
+
+    def __init__(self, marks: Iterable[Mark]) -> None:
         self._windows: dict[tuple[str, str], dict[_Window, str]] = {}
         self._standing: dict[str, tuple[Any, ...] | None] = {}
-        for name, flow, detector, key, instrument_id, start, standing in connection.execute(
-            "SELECT id, flow, detector, key, instrument_id, ts_start, standing FROM provisional "
-            "WHERE source = ?",
-            (source,),
-        ):
+        for name, flow, detector, key, instrument_id, start, standing in marks:
             self._windows.setdefault((flow, detector), {})[key, instrument_id, start] = name
             self._standing[name] = None if standing is None else tuple(orjson.loads(standing))
 
@@ -65,6 +70,17 @@ class Leftovers:
                 yield windows.pop(window)
 
 
+def left_in(connection: sqlite3.Connection, source: str) -> Leftovers:
+    """Return the marks in a store."""
+    return Leftovers(
+        connection.execute(
+            "SELECT id, flow, detector, key, instrument_id, ts_start, standing FROM provisional "
+            "WHERE source = ?",
+            (source,),
+        )
+    )
+
+
 def mark(connection: sqlite3.Connection, source: str, results: Results) -> None:
     """Mark what these results tell early, and nothing else of what they tell or take back."""
     names = [*(anomaly.id for anomaly in results.anomalies), *results.deleted]
@@ -73,13 +89,14 @@ def mark(connection: sqlite3.Connection, source: str, results: Results) -> None:
         "INSERT INTO provisional (id, flow, source, detector, key, instrument_id, ts_start, standing) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (e.id, results.flow, source, e.detector, e.key, e.instrument_id, e.ts_start, _standing(e))
+            (e.id, results.flow, source, e.detector, e.key, e.instrument_id, e.ts_start, standing_of(e))
             for e in results.early
         ],
     )
 
 
-def _standing(early: Early) -> str | None:
+def standing_of(early: Early) -> str | None:
+    """Return what stands without the early windows as JSON, None if nothing does."""
     if early.standing is None:
         return None
     return orjson.dumps(anomaly_row(early.standing), option=orjson.OPT_SERIALIZE_NUMPY).decode()

@@ -83,7 +83,8 @@ def _sinks(settings: Settings) -> dict[str, Any]:
         elif kind == "kafka":
             from connectors.kafka_sink import KafkaSink
 
-            sinks[kind] = KafkaSink(settings.kafka, settings.sinks.kafka.topic, settings.shards, done)
+            topic, name = settings.sinks.kafka.topic, settings.source.name
+            sinks[kind] = KafkaSink(settings.kafka, topic, settings.shards, done, name)
         else:
             from connectors.stdout import (
                 StdoutSink,

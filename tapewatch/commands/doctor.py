@@ -49,7 +49,10 @@ def register(app: typer.Typer) -> None:
         failed += _check("settings", settings)
         if loaded:
             failed += _check("detectors", lambda: _detectors(loaded[0]))
-            failed += _check("files", lambda: _files(loaded[0]))
+            if loaded[0].source.kind == "files":
+                failed += _check("files", lambda: _files(loaded[0]))
+            if loaded[0].source.kind == "kafka" or "kafka" in loaded[0].sinks.kinds:
+                failed += _check("kafka", lambda: _kafka(loaded[0]))
             failed += _check("results", lambda: _results(loaded[0]))
             failed += _check("disk", lambda: _disk(loaded[0]))
         if failed:
@@ -98,6 +101,23 @@ def _files(settings: Settings) -> str:
 
     chains = plan(find(settings.source.paths), skip_damaged=settings.source.on_error == "skip")
     return "; ".join(f"{c.name}: {len(c.files)} with {c.kind}, {c.size:,} bytes" for c in chains)
+
+
+def _kafka(settings: Settings) -> str:
+    from connectors.kafka_client import partitions
+
+    kafka, found = settings.kafka, []
+    if settings.source.kind == "kafka":
+        count = partitions(kafka, kafka.topic)
+        if not count:
+            raise UserError(f"`kafka.topic` is {kafka.topic}, and there is no such topic; create it")
+        found.append(f"{kafka.topic} with {count} partitions")
+    others = [kafka.dead_letters] * (settings.source.kind == "kafka")
+    others += [settings.sinks.kafka.topic] * ("kafka" in settings.sinks.kinds)
+    for topic in others:
+        count = partitions(kafka, topic)
+        found.append(f"{topic} {f'with {count} partitions' if count else 'will be made by the first run'}")
+    return ", ".join(found)
 
 
 def _results(settings: Settings) -> str:

@@ -255,3 +255,31 @@ def test_a_topic_that_was_made_anew_is_refused(broker: Any, started: Any, tmp_pa
     broker.topic(1, name=topic)
     broker.produce(topic, *(trade("A", minute) for minute in range(5)))
     refused(started(*options, **broker.settings(topic)), topic, "offset 20", "recovery store")
+
+
+def doctor(env: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    code = "import sys; sys.argv[1:] = ['doctor']; from tapewatch.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_doctor_looks_at_the_topics(broker: Any, tmp_path: Path) -> None:
+    topic = broker.topic(3)
+    env = {
+        "TAPEWATCH_SOURCE__KIND": "kafka", "TAPEWATCH_KAFKA__BROKERS": broker.address,
+        "TAPEWATCH_KAFKA__TOPIC": topic, "TAPEWATCH_SINKS__KINDS": '["kafka"]',
+        "TAPEWATCH_SINKS__KAFKA__TOPIC": "found-nowhere",
+    }  # fmt: skip
+    ended = doctor(env, tmp_path)
+    assert ended.returncode == 0, ended.stdout
+    assert f"{topic} with 3 partitions, {topic}.dead will be made" in ended.stdout
+    assert "found-nowhere will be made" in ended.stdout
+    assert broker.partitions("found-nowhere") == 0
+    refused(doctor({**env, "TAPEWATCH_KAFKA__TOPIC": "nothing-here"}, tmp_path), "nothing-here")
