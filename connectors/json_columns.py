@@ -1,13 +1,13 @@
 """Lines of JSON as columns of text, without parsing them one by one where they all have one shape.
 
-Databento writes every record of a file with the same keys in the same order and no spaces. Then what stands
-between the values is the same in all lines, and the values lie between the same commas.
+Databento writes every record of a file with the same keys in the same order. Then what stands between the
+values is the same in all lines once spaces are left out, and the values lie between the same commas.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,15 @@ from connectors.text_symbols import Column
 from tapewatch.records import Int64s
 
 #: What may stand between two commas: one value, behind the keys and brackets that open before it. Values that
-#: not every line is likely to have (null, true, 1e5) are left to a parser.
+#: are rare (true, 1e5) are left to a parser.
 _PIECE = re.compile(
-    rb'(?P<before>(?:[{\[]|"[^"]*":)*)(?P<value>"[^"]*"|-?[0-9]+(?:\.[0-9]+)?)(?P<after>[}\]]*)'
+    rb'(?P<before>(?:[{\[]|"[^"]*":)*)(?P<value>"[^"]*"|null|-?[0-9]+(?:\.[0-9]+)?)(?P<after>[}\]]*)'
 )
 _OPENING = re.compile(rb'[{\[]|"([^"]*)":')
 _COMMA, _NEWLINE, _DASH, _ZERO, _NINE, _QUOTE = b',\n-09"'
+_NULL = np.uint64(int.from_bytes(b"null", "little"))
+_SPACES = _BLANK, _TAB, _RETURN = b" \t\r"
+_STRUCTURE = np.isin(np.arange(256), list(b"{}[]:,\n"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,16 @@ class Shape:
         Fields by name, those within ``hd`` too.
     quoted
         Names of the fields that are strings.
+    nulls
+        Of fields that are null in some lines, which those are, bool, shape ``(n,)``; they are empty in
+        ``columns``.
     nested
         Whether there is an ``hd``.
     """
 
     columns: dict[str, Column]
     quoted: frozenset[str]
+    nulls: dict[str, Bools]
     nested: bool
 
 
@@ -53,6 +60,37 @@ class _Piece:
     after: bytes
     name: str
     quoted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """The values of one piece: strings (without quotes) or numbers, and which of them are null."""
+
+    column: Column
+    quotes: int
+    nulls: Bools | None = None
+
+
+def without_spaces(data: bytes) -> bytes | None:
+    r"""Return lines of JSON without the spaces outside of strings, None if that would change their meaning.
+
+    Strings must be without escapes.
+
+    >>> without_spaces(b'{"a b": [1, 2] , "c":3}\r\n'), without_spaces(b'{"a": 1 2}\n')
+    (b'{"a b":[1,2],"c":3}\n', None)
+    """
+    characters = np.frombuffer(data, np.uint8)
+    quotes = np.cumsum(characters == _QUOTE, dtype=np.uint8)
+    places = np.flatnonzero((characters == _BLANK) | (characters == _TAB) | (characters == _RETURN))
+    within = (quotes[places] & 1).astype(np.bool_)
+    drop = places[~within]
+    # Spaces may go beside a bracket, comma or colon; between other characters they tell two words apart.
+    first = drop[np.flatnonzero(np.diff(drop, prepend=-2) > 1)]
+    last = drop[np.flatnonzero(np.diff(drop, append=len(data) + 1) > 1)]
+    before, after = characters[np.maximum(first, 1) - 1], characters[np.minimum(last + 1, len(data) - 1)]
+    if not ((first == 0) | _STRUCTURE[before] | _STRUCTURE[after]).all():
+        return None
+    return np.delete(characters, drop).tobytes() if within.any() else data.translate(None, _SPACES)
 
 
 def uniform(text: Text, count: int) -> Shape | None:
@@ -74,24 +112,25 @@ def uniform(text: Text, count: int) -> Shape | None:
     width = len(pieces)
     if len(edges) != count * width or not bool((characters[edges[width - 1 :: width]] == _NEWLINE).all()):
         return None
-    # With the constant bytes in place, these leave no room for quotes or control characters within values.
-    quotes = sum(piece.before.count(b'"') + piece.after.count(b'"') for piece in pieces)
-    if (
-        np.count_nonzero(characters == _QUOTE) != quotes * count
-        or np.count_nonzero(characters < ord(" ")) != count
-    ):
-        return None
     starts = np.concatenate([np.zeros(1, edges.dtype), edges[:-1] + 1])
-    columns: dict[str, Column] = {}
+    shape = Shape({}, frozenset(), {}, any(b'"hd":' in piece.before for piece in pieces))
+    quotes, quoted = 0, set()
     for at, piece in enumerate(pieces):
-        start, end = starts[at::width], edges[at::width]
-        column = start + len(piece.before), end - len(piece.after)
-        if not _fits(text, piece, start, column):
+        values = _values(text, piece, starts[at::width], edges[at::width])
+        if values is None:
             return None
-        if piece.name:
-            columns[piece.name] = column
-    quoted = frozenset(piece.name for piece in pieces if piece.quoted)
-    return Shape(columns, quoted, any(b'"hd":' in piece.before for piece in pieces))
+        quotes += values.quotes + piece.before.count(b'"') * count
+        if not piece.name:
+            continue
+        shape.columns[piece.name] = values.column
+        if values.nulls is not None:
+            shape.nulls[piece.name] = values.nulls
+        if values.quotes:
+            quoted.add(piece.name)
+    # With the constant bytes in place, these leave no room for quotes or control characters within values.
+    if np.count_nonzero(characters == _QUOTE) != quotes or np.count_nonzero(characters < ord(" ")) != count:
+        return None
+    return replace(shape, quoted=frozenset(quoted))
 
 
 def _pieces(line: bytes) -> list[_Piece] | None:
@@ -122,8 +161,7 @@ def _pieces(line: bytes) -> list[_Piece] | None:
             name = f"{key.decode()}_00" if f"{key.decode()}_00" in quotes else ""
             # Only those of the first level are the best.
             quotes = {quote: value for quote, value in quotes.items() if quote != name}
-        quote = b'"' * match["value"].startswith(b'"')
-        pieces.append(_Piece(match["before"] + quote, quote + match["after"], name, bool(quote)))
+        pieces.append(_Piece(match["before"], match["after"], name, match["value"].startswith(b'"')))
         del within[len(within) - len(match["after"]) :]
     head = record.pop("hd", {})
     names = [name for name, value in record.items() if not isinstance(value, dict | list)]
@@ -146,14 +184,36 @@ def best_quotes(record: dict[str, Any]) -> dict[str, Any]:
     return {f"{name}_00": first[name] for name in ("bid_px", "ask_px") if name in first}
 
 
-def _fits(text: Text, piece: _Piece, start: Int64s, column: Column) -> bool:
-    """Return whether a piece of all lines has the constant bytes, and between them a value of its kind."""
-    begin, end = column
-    if not bool((end - begin >= (0 if piece.quoted else 1)).all()):
-        return False
-    if not (_constant(text, start, piece.before) and _constant(text, end, piece.after)):
-        return False
-    return piece.quoted or bool(_numbers(text, begin, end).all())
+def _values(text: Text, piece: _Piece, start: Int64s, end: Int64s) -> _Values | None:
+    """Return the values of a piece of all lines, None if not all have its constant bytes and values alike."""
+    begin, until = start + len(piece.before), end - len(piece.after)
+    if not bool((until > begin).all()):
+        return None
+    if not (_constant(text, start, piece.before) and _constant(text, until, piece.after)):
+        return None
+    if piece.quoted and bool((until - begin > 1).all()):
+        if _constant(text, begin, b'"') and _constant(text, until - 1, b'"'):
+            return _Values((begin + 1, until - 1), 2 * len(begin))
+    elif not piece.quoted and bool(_numbers(text, begin, until).all()):
+        return _Values((begin, until), 0)
+    return _with_nulls(text, begin, until)
+
+
+def _with_nulls(text: Text, begin: Int64s, until: Int64s) -> _Values | None:
+    """Return values of which some are null; the others must be all strings or all numbers."""
+    nulls: Bools = (until - begin == 4) & ((text.word(begin) & np.uint64(0xFFFFFFFF)) == _NULL)
+    others = np.flatnonzero(~nulls)
+    first, last = begin[others], until[others]
+    strings = text.bytes[first] == _QUOTE
+    quotes = 0
+    if strings.any():
+        if not (strings & (last - first > 1) & (text.bytes[last - 1] == _QUOTE)).all():
+            return None
+        quotes = 2 * len(others)
+    elif not _numbers(text, first, last).all():
+        return None
+    place = np.where(nulls, begin, begin + (quotes > 0))
+    return _Values((place, np.where(nulls, place, until - (quotes > 0))), quotes, nulls)
 
 
 def _constant(text: Text, place: Int64s, expected: bytes) -> bool:

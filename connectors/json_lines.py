@@ -16,6 +16,7 @@ instrument's id, a missing ``action`` a trade, other missing fields are zero.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -24,7 +25,7 @@ import numpy as np
 import orjson
 
 from connectors.decimal_text import Text
-from connectors.json_columns import Shape, best_quotes, uniform
+from connectors.json_columns import Shape, best_quotes, uniform, without_spaces
 from connectors.text_records import (
     BAR_PRICES,
     DECIMAL,
@@ -43,7 +44,11 @@ from tapewatch.records import UNDEF_SIZE, Array, Header, Kind
 _MOST_SHOWN = 60
 #: Lines parsed at once: more objects alive at a time only give the garbage collector work.
 _LINES_AT_ONCE = 2048
-_LETTERS = ("action", "side", "symbol")
+_LETTERS = {"action", "side", "symbol"}
+#: What whole numbers are taken for where they are missing or null, if not for zero.
+_MISSING = {"size": b"%d" % UNDEF_SIZE, "volume": b"nothing"}
+_SPACES = re.compile(rb"[ \t\r]")
+_NEVER = np.zeros((), np.bool_)
 
 
 class JsonLines:
@@ -68,11 +73,18 @@ class JsonLines:
 
     def parse(self, data: bytes) -> Parsed:
         """Read lines, each with its newline, up to the first that is not as it should be."""
-        text = Text(data)
         count = data.count(b"\n")
+        text = Text(data)
         shape = uniform(text, count)
+        if shape is None and _SPACES.search(data) and b"\\" not in data:
+            closer = without_spaces(data)
+            if closer is not None:
+                text = Text(closer)
+                shape = uniform(text, count)
         if shape is not None and self._plain(shape):
-            parsed = parse(self.header, text, shape.columns, count, self._meant(text, shape, count))
+            meant = self._meant(text, shape, count)
+            text, columns = self._filled(text, shape)
+            parsed = parse(self.header, text, columns, count, meant)
             if parsed.fault is None:
                 return parsed
         return self._one_by_one(data)
@@ -80,21 +92,39 @@ class JsonLines:
     def _plain(self, shape: Shape) -> bool:
         """Return whether the fields are all there, and of types that leave nothing to be said of them."""
         needed = {*self._prices, "volume", "rtype"} if self.header.kind == "bars" else {"price", "size"}
-        for name in (*self._prices, *TIMES):
-            if name in shape.columns and (shape.columns[name][0] == shape.columns[name][1]).any():
+        for name in {*self._prices, *TIMES} & shape.columns.keys():
+            start, end = shape.columns[name]
+            if ((start == end) & ~shape.nulls.get(name, _NEVER)).any():
                 return False
-        letters = {name for name in _LETTERS if name in shape.columns}
+        for name in _LETTERS & shape.columns.keys():
+            if name not in shape.quoted and not shape.nulls.get(name, _NEVER).all():
+                return False
         named = shape.columns.keys()
-        return "raw" not in named and needed <= named and bool(named & set(TIMES)) and letters <= shape.quoted
+        return "raw" not in named and needed <= named and bool(named & set(TIMES))
 
     def _meant(self, text: Text, shape: Shape, count: int) -> Array:
+        """Return how each record's prices are meant, as `_meaning` does."""
         clock = "ts_event" if "ts_event" in shape.columns else "ts_recv"
-        if shape.nested and not shape.quoted.isdisjoint(self._prices):
-            return np.full(count, EITHER, dtype=np.uint8)
-        if not shape.nested and clock not in shape.quoted:
-            return np.full(count, DECIMAL, dtype=np.uint8)
-        written = text.bytes[shape.columns[clock][0] + 4] == ord("-")
-        return np.where(written, DECIMAL, EITHER).astype(np.uint8)
+        digits = ~shape.nulls.get(clock, np.zeros(count, np.bool_))
+        if clock in shape.quoted:
+            digits &= text.bytes[shape.columns[clock][0] + 4] != ord("-")
+        if not shape.nested:
+            own = digits if clock in shape.quoted else np.zeros(count, np.bool_)
+        else:
+            own = digits
+            for name in shape.quoted.intersection(self._prices):
+                own = own | ~shape.nulls.get(name, _NEVER)
+        return np.where(own, EITHER, DECIMAL).astype(np.uint8)
+
+    def _filled(self, text: Text, shape: Shape) -> tuple[Text, dict[str, Column]]:
+        """Return the text and columns in which whole numbers that are null are what a missing one is."""
+        missing = {name: _MISSING.get(name, b"0") for name in (*UNSIGNED[self.header.kind], "ts_in_delta")}
+        columns, data = dict(shape.columns), text.data
+        for name in missing.keys() & shape.nulls.keys():
+            start, end = (np.where(shape.nulls[name], len(data), place) for place in columns[name])
+            data += missing[name]
+            columns[name] = start, np.where(shape.nulls[name], len(data), end)
+        return (text if data is text.data else Text(data)), columns
 
     def _one_by_one(self, data: bytes) -> Parsed:
         """Read lines of any shape."""
@@ -170,7 +200,7 @@ def _texts(records: list[dict[str, Any]], kind: Kind) -> dict[str, list[bytes]]:
         for record in records
     ]
     for name in (*UNSIGNED[kind], "ts_in_delta"):
-        missing = {"size": b"%d" % UNDEF_SIZE, "volume": b"nothing"}.get(name, b"0")
+        missing = _MISSING.get(name, b"0")
         texts[name] = [_text(record.get(name)) or missing for record in records]
     if kind == "trades":
         for name in sorted(QUOTES):

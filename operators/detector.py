@@ -138,7 +138,8 @@ class Logic(Protocol):
     def score(self, segments: Segments, *, learn: bool = True) -> Scores:
         """Score the items in their order, each before it is learned.
 
-        With ``learn=False`` (at most one item per row: an unfinished window) nothing is changed.
+        With ``learn=False`` (windows that are not over; several of a row only where they wait for late
+        records) nothing is changed.
         """
 
     def explain(self, item: np.void, key: str, scores: Scores, index: int, threshold: float) -> Explanation:

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from connectors.json_lines import JsonLines
 from connectors.json_records import JsonRecords
+from connectors.text_records import header_of
 from tapewatch.errors import UserError
 from tapewatch.records import UNDEF_SIZE
 
@@ -119,3 +121,103 @@ def test_keys_are_where_a_parser_finds_them(tmp_path: Path, line: bytes) -> None
         assert found.records["size"].tolist() == [2, 2]
         assert found.records["price"].tolist() == [1_500_000_000] * 2
         assert found.times.tolist() == [7, 7]
+
+
+#: Values that a column may have, by name; a column's values are of one of these kinds, or null.
+_VALUES: dict[str, list[list[Any]]] = {
+    "ts_recv": [[NS, NS + 1, 0], [str(NS), str(NS + 7)], [ISO, ISO.replace("465", "466")], [ISO, str(NS)]],
+    "ts_event": [[NS, NS + 1], [str(NS)], [ISO], [ISO, str(NS)]],
+    "price": [[1.5, 167, 2.25, -3], ["1.5", "167"], [167_000_000_000, 5], ["167410000000", "-1"]],
+    "size": [[1, 100, 2**32 - 1], ["1", "7"]],
+    "sequence": [[0, 1, 2**32 - 1]],
+    "ts_in_delta": [[0, -5, 7]],
+    "publisher_id": [[1, 95]],
+    "instrument_id": [[7, 8]],
+    "action": [["T"], ["T", "A"]],
+    "side": [["A", "B", "N", ""]],
+    "symbol": [["SPY", "ES  240621C", ": ,", "A, B", "{}"]],
+    "note": [[1, 2.5], ["x", " y: "]],
+}
+
+
+@st.composite
+def columns(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Draw records with the same fields, some of them null in some records."""
+    count = draw(st.integers(1, 12))
+    names = [*draw(st.lists(st.sampled_from(sorted(_VALUES)), unique=True)), "price", "size", "ts_event"]
+    table: dict[str, list[Any]] = {}
+    for name in dict.fromkeys(names):
+        kind = draw(st.sampled_from(_VALUES[name]))
+        nulls = draw(st.sampled_from([0, 0, 1, 5, 10]))
+        drawn = draw(
+            st.lists(st.tuples(st.integers(0, 9), st.sampled_from(kind)), min_size=count, max_size=count)
+        )
+        table[name] = [None if chance < nulls else value for chance, value in drawn]
+    records = [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
+    if draw(st.booleans()):
+        head = [name for name in table if name in ("ts_event", "publisher_id", "instrument_id")]
+        records = [
+            {"hd": {name: record.pop(name) for name in head}, **record} if head else record
+            for record in records
+        ]
+    return records
+
+
+_SPACED: list[Any] = [
+    lambda text: text,
+    lambda text: text.replace(b",", b", ").replace(b":", b": "),
+    lambda text: text.replace(b'":', b'"  :\t').replace(b"}", b" } "),
+    lambda text: text + b"\r",
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(records=columns(), spaced=st.sampled_from(_SPACED))
+def test_nulls_and_spaces_mean_what_a_parser_finds(records: list[dict[str, Any]], spaced: Any) -> None:
+    """Line by line and at once, also where spaces got into strings or are no JSON."""
+    lines = JsonLines(header_of("trades", 0))
+    written = b"".join(spaced(orjson.dumps(record)) + b"\n" for record in records)
+    found, wanted = lines.parse(written), lines._one_by_one(written)
+    assert (found.fault, found.passed_over) == (wanted.fault, wanted.passed_over)
+    np.testing.assert_array_equal(found.records, wanted.records)
+    np.testing.assert_array_equal(found.times, wanted.times)
+    named = [
+        None if parsed.codes is None else [parsed.names[code] for code in parsed.codes]
+        for parsed in (found, wanted)
+    ]
+    assert named[0] == named[1]
+
+
+@pytest.mark.parametrize("spaced", _SPACED)
+@pytest.mark.parametrize("column", ["price", "sequence", "side", "ts_recv"])
+def test_nulls_and_spaces_are_read_by_columns(
+    column: str, spaced: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [
+        {**FLAT, "side": "B", "symbol": "ES  C", **({column: None} if number % 3 == 1 else {})}
+        for number in range(9)
+    ]
+    lines = JsonLines(header_of("trades", 0))
+    data = b"".join(spaced(orjson.dumps(record)) + b"\n" for record in records)
+    wanted = lines._one_by_one(data)
+    monkeypatch.setattr(JsonLines, "_one_by_one", None)
+    np.testing.assert_array_equal(lines.parse(data).records, wanted.records)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"price":1.5,"size":1 2,"ts_event":7}',
+        b'{"price":1 .5,"size":12,"ts_event":7}',
+        b'{"price":- 1,"size":12,"ts_event":7}',
+        b'{"price":1.5,"size":12,"ts_event":n ull}',
+        b'{"price":1.5,"size":12,"ts_event" "x":7}',
+        b'{"price":1.5,"size":12,"ts_event":7} x',
+        b'{"price":1.5,"size":12,"ts_ev\tent":7}',
+        b'{"price":1.5,"size":12,"ts_event":nul}',
+        b'{"price":1.5,"size":12,"ts_event":nullx}',
+    ],
+)
+def test_spaces_within_words_are_damage(line: bytes) -> None:
+    lines = JsonLines(header_of("trades", 0))
+    assert lines.parse((line + b"\n") * 3).fault == lines._one_by_one((line + b"\n") * 3).fault is not None
