@@ -14,6 +14,7 @@ import numpy as np
 
 from operators.breaks import Breaks
 from operators.detector import Detector, Explanation, Logic, Scores, Segments, amount, grown
+from operators.ordered import bits
 from operators.scale import Scale
 from operators.silence import seconds
 from tapewatch.records import BAD_TS_RECV, CROSSED, LOCKED, MAYBE_BAD_BOOK, MINUTE, SECOND, Array, Int64s
@@ -30,6 +31,7 @@ _EVENT, _RECEIVED = 0, 1
 #: No instrument has as many windows.
 _MOST_WINDOWS = 2**40
 _NOTHING = np.zeros(0, np.int64)
+_DOUBTS = BAD_TS_RECV | MAYBE_BAD_BOOK
 
 
 class Faults(Detector):
@@ -81,15 +83,14 @@ class _FaultsLogic:
         count = int(rows.max(initial=-1)) + 1
         self._times, self._seen = grown(self._times, count), grown(self._seen, count)
         self._windows = grown(self._windows, count)
-        event = records["ts_event"].astype(np.int64)
-        back = self._back(event, segments, _EVENT)
-        np.maximum(back, self._back(segments.times, segments, _RECEIVED), out=back)
-        depth, doubts = records["depth"], records["flags"] & (BAD_TS_RECV | MAYBE_BAD_BOOK)
-        wrong = [
-            np.flatnonzero(back >= self._backwards_ns),
-            np.flatnonzero(np.isin(depth, (LOCKED, CROSSED))) if depth.any() else _NOTHING,
-            np.flatnonzero(doubts) if doubts.any() else _NOTHING,
-        ]
+        event = np.ascontiguousarray(records["ts_event"]).view(np.int64)
+        late, back = self._back(event, segments)
+        books = doubts = _NOTHING
+        if bits(records, "depth"):
+            books = np.flatnonzero(np.isin(records["depth"], (LOCKED, CROSSED)))
+        if bits(records, "flags") & _DOUBTS:
+            doubts = np.flatnonzero(records["flags"] & _DOUBTS)
+        wrong = [late, books, doubts]
         rare = [self._rare(at, kind, segments, learn=learn) for kind, at in enumerate(wrong)]
         if learn:
             self._times[rows, _EVENT] = event[starts[1:] - 1]
@@ -112,20 +113,36 @@ class _FaultsLogic:
         judged = Segments(rows, kept, records[at], segments.times[at], segments.names)
         forced = told | (parts[_UNUSABLE] >= self._unusable) | parts[_COUNTED:].any(axis=0)
         score = parts.sum(axis=0).astype(np.float64)
-        details = {"parts": parts, "back": back[at], "known": _known(at, breaks)}
+        by = np.zeros(len(at), np.int64)
+        by[np.searchsorted(at, rare[0])] = back[np.searchsorted(late, rare[0])]
+        details = {"parts": parts, "back": by, "known": _known(at, breaks)}
         return Scores(score, forced, details, judged, at, since, _severity(score))
 
-    def _back(self, times: Int64s, segments: Segments, kind: int) -> Int64s:
-        """Return by how much each record is earlier than the one before it of its instrument, ns."""
-        before = np.empty_like(times)
-        before[1:] = times[:-1]
-        before[segments.starts[:-1]] = self._times[segments.rows, kind]
-        return before - times
+    def _back(self, event: Int64s, segments: Segments) -> tuple[Int64s, Int64s]:
+        """Return the records that are earlier than the ones before them, and by how much, ns."""
+        starts = segments.starts
+        places, amounts = [], []
+        for kind, times in ((_EVENT, event), (_RECEIVED, segments.times)):
+            if kind == _RECEIVED and segments.reached is times:
+                continue  # their instruments' clocks only went forwards
+            step = np.diff(times)
+            step[starts[1:-1] - 1] = 0
+            within = np.flatnonzero(step <= -self._backwards_ns)
+            ahead = self._times[segments.rows, kind] - times[starts[:-1]]
+            first = np.flatnonzero(ahead >= self._backwards_ns)
+            places += [within + 1, starts[first]]
+            amounts += [-step[within], ahead[first]]
+        late, inverse = np.unique(np.concatenate(places), return_inverse=True)
+        back = np.zeros(len(late), np.int64)
+        np.maximum.at(back, inverse, np.concatenate(amounts))
+        return late, back
 
     def _rare(self, at: Int64s, kind: int, segments: Segments, *, learn: bool) -> Int64s:
         """Return those of some faulty records whose instrument hardly ever had such a fault before."""
         rows, starts = segments.rows, segments.starts
         seen, windows = self._seen[rows], self._windows[rows, kind]
+        if not len(at) and not windows.any():
+            return at
         segment = np.searchsorted(starts, at, "right") - 1
         ordinal = seen[segment] + at - starts[segment]
         place = segment * _MOST_WINDOWS + ordinal // _WINDOW

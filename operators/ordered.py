@@ -38,11 +38,12 @@ class Ordered:
     (2, [5, 6], 5)
     """
 
-    __slots__ = ("_columns", "_first", "_last", "_order", "_records")
+    __slots__ = ("_bits", "_columns", "_first", "_last", "_order", "_records")
 
     def __init__(self, records: Array, order: Array) -> None:
         self._records, self._order = records, order
         self._columns: dict[str, Array] = {}
+        self._bits: dict[str, int] = {}
         self._first, self._last = 0, len(order)
 
     @property
@@ -66,6 +67,7 @@ class Ordered:
             first, last, _ = slice(key.start, key.stop).indices(len(self))
             part = object.__new__(Ordered)
             part._records, part._order, part._columns = self._records, self._order, self._columns
+            part._bits = self._bits
             part._first, part._last = self._first + first, self._first + max(first, last)
             return part
         places = self._order[self._first : self._last][key]
@@ -74,6 +76,13 @@ class Ordered:
             records = self._records.view(np.dtype((np.void, self._records.itemsize)))
             return records.take(places).view(self._records.dtype)
         return self._records[places]
+
+    def bits(self, name: str) -> int:
+        """Return the bits that are set in a field of any record of the whole batch."""
+        found = self._bits.get(name)
+        if found is None:
+            found = self._bits[name] = bits(self._records, name)
+        return found
 
     def _column(self, name: str) -> Array:
         column = self._columns.get(name)
@@ -91,3 +100,12 @@ class Ordered:
         """Travel to another process as what is seen, not with the rest of the batch."""
         records = self._records[self._order[self._first : self._last]]
         return Ordered, (records, np.arange(len(records)))
+
+
+def bits(records: Array | Ordered, name: str) -> int:
+    """Return at least the bits that are set in an unsigned field of any record.
+
+    >>> bits(np.array([(1,), (4,)], [("flags", "u1")]), "flags")
+    5
+    """
+    return records.bits(name) if isinstance(records, Ordered) else int(np.bitwise_or.reduce(records[name]))
