@@ -25,7 +25,6 @@ from operators.windows import SlidingWindows, median_and_spread
 from tapewatch.records import PRICE_SCALE, Array, Floats, Int64s
 from tapewatch.settings import WIDTHS, Width
 
-STATE_VERSION = 1
 #: Features in the order of the columns; the shipped models are trained on just these.
 FEATURES = (*SHAPES, "range_given_volume", "volume_given_range", "return_given_volume")
 #: No feature is further from 0 than this.
@@ -102,7 +101,7 @@ class BarFeatures:
         """Return the state to resume from; nothing in it changes later."""
         kept = slice(self._rows)
         return {
-            "version": STATE_VERSION, "moves": self._moves[kept].copy(), "shapes": self._shapes[kept].copy(),
+            "moves": self._moves[kept].copy(), "shapes": self._shapes[kept].copy(),
             "pairs": self._pairs[kept].copy(), "last": self._last[kept].copy(),
         }  # fmt: skip
 

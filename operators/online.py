@@ -21,6 +21,7 @@ from operators.feature_detector import FeatureDetector, FeatureLogic, shares
 from operators.features import FEATURES, Features
 from operators.half_space_trees import HalfSpaceTrees as Trees
 from operators.scale import Scale
+from tapewatch.log import log
 from tapewatch.records import Array, Floats
 
 #: Of this many standard deviations a bounded feature is 1/2.
@@ -87,7 +88,11 @@ class _HalfSpaceLogic(FeatureLogic):
         self._drift: list[Adwin] = []
         #: Mass of each leaf by the full window; made from it when needed.
         self._weights: dict[int, Array] = {}
-        if resume is not None:
+        #: What the state is of; that of other trees is of no use.
+        self._made_by = (settings.n_trees, settings.height, settings.window_size, settings.seed)
+        if resume is not None and resume["made_by"] != self._made_by:
+            log.warning("%s has other trees than the recovery store; it warms up anew", settings.name)
+        elif resume is not None:
             self._now, self._before, self._state = (resume[n].copy() for n in ("now", "before", "state"))
             self._drift = [Adwin(self._delta, saved) for saved in resume["drift"]]
             self._rows = len(self._drift)
@@ -96,7 +101,7 @@ class _HalfSpaceLogic(FeatureLogic):
         kept = slice(self._rows)
         drift: tuple[AdwinState, ...] = tuple(adwin.snapshot() for adwin in self._drift)
         return super().snapshot() | {
-            "now": self._now[kept].copy(), "before": self._before[kept].copy(),
+            "made_by": self._made_by, "now": self._now[kept].copy(), "before": self._before[kept].copy(),
             "state": self._state[kept].copy(), "drift": drift,
         }  # fmt: skip
 

@@ -25,6 +25,7 @@ from operators.online import bounded
 from operators.scale import Scale
 from operators.windows import median_and_spread
 from tapewatch import stopping
+from tapewatch.log import log
 from tapewatch.records import Array, Floats
 
 _Resume = dict[str, Any] | None
@@ -169,16 +170,22 @@ class _RiverLogic(FeatureLogic):
     def __init__(self, settings: River, resume: _Resume) -> None:
         super().__init__(settings.width, resume)
         self._settings, self._title = settings, f"River's {settings.model}"
-        self._made_by = (version("river"), settings.model)
+        self._made_by = (
+            version("river"),
+            settings.model,
+            sorted(settings.parameters.items()),
+            settings.target,
+        )
         saved: tuple[bytes, ...] = ()
         if resume is not None:
             if resume["made_by"] == self._made_by:
                 saved = resume["instruments"]
+            elif resume["made_by"][0] == self._made_by[0]:
+                log.warning("%s is another model than in the recovery store; it warms up anew", settings.name)
             else:
-                others, model = resume["made_by"]
                 stopping.fail(
-                    f"the recovery store holds {model} of River {others}, but this is {settings.model} "
-                    f"of River {self._made_by[0]}; start with a new recovery store"
+                    f"the recovery store holds models of River {resume['made_by'][0]}, which River "
+                    f"{self._made_by[0]} may not read; start with a new recovery store"
                 )
         self._instruments = [_Instrument(settings, one) for one in saved]
 

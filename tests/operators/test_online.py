@@ -99,6 +99,17 @@ def test_a_changed_market_reopens_the_warm_up() -> None:
     assert watched[: lost[0]].tobytes() == unwatched[: lost[0]].tobytes()
 
 
+def test_other_trees_warm_up_anew(caplog: pytest.LogCaptureFixture) -> None:
+    bars = make.made_bars(1, rows=1, count=200)
+    first = trees().build(None)
+    first.score(make.whole(bars))
+    other = trees(window_size=30).build(pickle.loads(pickle.dumps(first.snapshot())))
+    assert "warms up anew" in caplog.text
+    later = bars.copy()
+    later["ts_start"] += 10**15
+    assert np.isnan(other.score(make.whole(later)).score[:30]).all()
+
+
 def test_state_is_a_few_kilobytes_an_instrument() -> None:
     detector, bars = HalfSpaceTrees(), make.made_bars(2, rows=40, count=400)
     logic = detector.build(None)

@@ -144,11 +144,25 @@ def test_models_of_another_river_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     saved = river().build(None).snapshot()
     river().build(saved)
     assert said == []
-    river().build(saved | {"made_by": ("0.1", "OneClassSVM")})
-    river("LODA").build(saved)
-    assert len(said) == 2
-    assert "OneClassSVM of River 0.1" in said[0]
-    assert "LODA" in said[1]
+    logic = river().build(saved | {"made_by": ("0.1", *saved["made_by"][1:])})
+    (line,) = said
+    assert line.startswith("the recovery store holds models of River 0.1, which River 0.")
+    assert logic.snapshot()["instruments"] == ()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [river("LODA"), river(parameters={"nu": 0.2}), river(target="volume")],
+    ids=lambda r: f"{r.model} {r.target}",
+)
+def test_a_model_of_other_settings_warms_up_anew(other: River, caplog: pytest.LogCaptureFixture) -> None:
+    bars = make.made_bars(1, rows=1, count=120)
+    first = river().build(None)
+    first.score(make.whole(bars))
+    logic = other.build(pickle.loads(pickle.dumps(first.snapshot())))
+    assert "warms up anew" in caplog.text
+    assert len(logic.snapshot()["instruments"]) == 0
+    assert len(river().build(first.snapshot()).snapshot()["instruments"]) == 1
 
 
 def test_river_is_off_unless_asked_for() -> None:
