@@ -81,7 +81,7 @@ def test_marks_come_through_messages_of_both_encodings() -> None:
     marks = marked(records, [])
     codes = records["instrument_id"].astype(np.intp)
     for encoding in ("json", "dbn"):
-        encoder = Encoder(encoding, "trades", "X", 0, "r")  # type: ignore[arg-type]
+        encoder = Encoder(encoding, "trades", "X", 0, "r")
         messages = list(encoder.messages(records, codes, _KEYS, marks))
         decoder = Decoder()
         headers: Any = [message[2] for message in messages]
