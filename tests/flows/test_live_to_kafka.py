@@ -111,6 +111,34 @@ def test_kills_and_restarts_lose_and_double_nothing(broker: Any, tape: Array, tm
     assert of_topic(broker, topic) == by_symbol(tape)
 
 
+def test_what_the_gateway_does_not_replay_any_more_is_marked(
+    broker: Any, tape: Array, tmp_path: Path
+) -> None:
+    """Each instrument's first record behind the gap says so."""
+    topic = broker.topic(partitions=3)
+    first, behind = 12_000, 14_000
+    with Gateway(tape, SYMBOLS, scripts=[Script(), Script(until=first), Script(aged=behind)]) as gateway:
+        running = start(broker, topic, gateway, tmp_path)
+        until(broker, topic, running, len(tape) - behind + first)
+        assert "records are missing" in stopped(running)
+    assert of_topic(broker, topic) == by_symbol(np.concatenate([tape[:first], tape[behind:]]))
+    since = int(tape["ts_recv"][:first].max())
+    marked: dict[str, list[Any]] = {}
+    for message in broker.messages(topic):
+        headers = dict(message.headers())
+        for place, *mark in orjson.loads(headers.get("gaps", b"[]")):
+            record = np.frombuffer(message.value(), TRADE)[place]
+            marked.setdefault(message.key().decode(), []).append([int(record["sequence"]), *mark])
+    later = tape[behind:]
+    later = later[later["price"] < 2**62]
+    assert len(marked) > 3
+    for key, marks in marked.items():
+        (number,) = (number for number, name in SYMBOLS.items() if name == key)
+        own = int(later[later["instrument_id"] == number]["sequence"][0])
+        told = number == int(later["instrument_id"][0])
+        assert marks == [[own, since, 0, told]]
+
+
 @pytest.mark.parametrize(
     ("script", "changes", "words"),
     [
