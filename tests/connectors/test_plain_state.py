@@ -56,5 +56,5 @@ def test_what_is_no_state_is_refused(state: Any) -> None:
     ],
 )
 def test_what_was_not_written_so_is_refused(written: Any) -> None:
-    with pytest.raises(ValueError, match="in a state|reshape"):
+    with pytest.raises(ValueError, match=r"in a state|reshape"):
         restored(written)
