@@ -7,6 +7,7 @@ the numbers of records prove nothing; so whoever publishes a tape finds its gaps
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,15 +19,35 @@ from tapewatch.records import Array, Gap
 
 
 class GapMarks:
-    """Finds the gaps of one tape of trades, and the records that bear their marks."""
+    """Finds the gaps of one tape of trades, and the records that bear their marks.
 
-    def __init__(self) -> None:
-        self._numbering = Numbering()
+    Parameters
+    ----------
+    resume
+        A `snapshot` to go on from.
+    """
+
+    def __init__(self, resume: dict[str, Any] | None = None) -> None:
+        self._numbering = Numbering(None if resume is None else resume["numbering"])
         self._met: set[str] = set()
         self._waiting: dict[str, list[Mark]] = {}
         self._clock = 0
+        if resume is not None:
+            self._met, self._clock = set(resume["met"]), resume["clock"]
+            self._waiting = {key: list(marks) for key, marks in resume["waiting"].items()}
 
-    def marks(self, batch: Unchecked, codes: Array, keys: Sequence[str]) -> dict[int, list[Mark]]:
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state to resume from."""
+        return {
+            "numbering": self._numbering.snapshot(),
+            "met": tuple(sorted(self._met)),
+            "waiting": {key: tuple(marks) for key, marks in self._waiting.items()},
+            "clock": self._clock,
+        }
+
+    def marks(
+        self, batch: Unchecked, codes: Array, keys: Sequence[str], *, interrupted: bool = False
+    ) -> dict[int, list[Mark]]:
         """Return the marks of the next batch of the tape, by the places of records.
 
         Parameters
@@ -35,6 +56,8 @@ class GapMarks:
             The records; what it says of the time before is not looked at.
         codes, keys
             ``keys[codes[i]]`` is the instrument of record ``i``.
+        interrupted
+            Whether the tape was interrupted before the batch, so that nobody knows what is missing.
         """
         batch = Unchecked(
             batch.records, batch.times, self._clock, batch.fit, batch.symbols, batch.codes, batch.names
@@ -54,10 +77,13 @@ class GapMarks:
 
         for key in [key for key in self._waiting if len(rows(key))]:
             found.setdefault(int(rows(key)[0]), []).extend(self._waiting.pop(key))
-        for gap in self._numbering.gaps(batch):
+        gaps = self._numbering.gaps(batch)
+        if interrupted:
+            gaps = (Gap(0, self._clock, 0, keys[codes[fit[0]]]), *gaps)
+        for gap in gaps:
             place = int(fit[gap.at]) if gap.at < len(fit) else len(batch.records)
             before = {keys[code] for code in np.unique(codes[fit[: gap.at]]).tolist()}
-            for key in {gap.key} if gap.alone else self._met | before:
+            for key in {gap.key} if gap.alone else self._met | before | {gap.key}:
                 mark = (gap.since, gap.lost if key == gap.key else 0, key == gap.key)
                 behind = rows(key)[np.searchsorted(rows(key), place) :]
                 if len(behind):

@@ -108,6 +108,11 @@ class LiveFeed:
             self._over(end)
         return []
 
+    def restart(self) -> None:
+        """Begin another session at once; what has not been read of this one is dropped."""
+        self.close()
+        self._again = 0.0
+
     def close(self) -> None:
         """End the session."""
         if self._session is not None:

@@ -208,7 +208,7 @@ class LiveTape:
         state = self.state
         records, times = self.pop()
         self.count({"records": len(records)} if len(records) else {})
-        fit = self._fit(records, times)
+        fit = self.fit(records, times)
         gaps, left_out = self._missing(records, times, fit)
         if fit is not None:
             records, times = records[fit], times[fit]
@@ -234,7 +234,7 @@ class LiveTape:
         self.seq += 1
         return tape
 
-    def _fit(self, records: Array, times: Array) -> Array | None:
+    def fit(self, records: Array, times: Array) -> Array | None:
         """Return which records can be judged, None if all can; the others are counted."""
         mask, reasons = valid(records, times)
         latest = np.uint64(latest_possible())

@@ -6,49 +6,35 @@ own. A replay that is resumed begins there, and passes over what has come throug
 
 from __future__ import annotations
 
-import ctypes
-import logging
-import multiprocessing
-import os
 import secrets
-import signal
-import sys
-import tempfile
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from quixstreams import Application
-from quixstreams.models import Topic
-from quixstreams.sources import Source, StatefulSource
-from quixstreams.sources.base.exceptions import SourceException
+from quixstreams.sources import Source
 
 from connectors.chain import Chain, find, plan
 from connectors.chain_reader import ChainReader, Piece
-from connectors.kafka_client import configuration, ensure_topic
+from connectors.kafka_client import ensure_topic
 from connectors.kafka_messages import Encoder, Encoding, Mark
 from connectors.kafka_missing import GapMarks
 from connectors.kafka_published import counted_as, ends, published
 from connectors.numbering import Unchecked
 from connectors.validity import valid
+from flows.publishing import Publisher, die_with_parent, keys_of, run, unpublished
 from tapewatch.errors import UserError
 from tapewatch.log import log
 from tapewatch.progress import Bar
-from tapewatch.records import DAY, LATEST, Array
+from tapewatch.records import LATEST
 from tapewatch.settings import KafkaSettings, SourceSettings
-from tapewatch.symbology import Symbols
 
 _STATE = "replay"
 _STATE_VERSION = 2
 _SAVE_SECONDS = 2.0
 _NAP_SECONDS = 0.01
 _GROUP = "tapewatch-replay"
-_NEVER_LOGGED = logging.CRITICAL + 1
-_PR_SET_PDEATHSIG = 1
-# Where `kafka.options` does not say otherwise.
-_PRODUCER = {"linger.ms": 10, "compression.type": "lz4"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +91,7 @@ class _Tape:
     gaps: GapMarks = field(default_factory=GapMarks)
 
 
-class ReplaySource(StatefulSource):
+class ReplaySource(Publisher):
     """Publishes the records of files, each instrument's in their order, delivery confirmed.
 
     It runs in a process of its own, which Quix Streams starts.
@@ -127,7 +113,7 @@ class ReplaySource(StatefulSource):
         UserError
             If a file cannot be read, or there is nothing that could be resumed.
         """
-        _die_with_parent()
+        die_with_parent()
         job = self._job
         chains = plan(find(job.source.paths), skip_damaged=job.source.on_error == "skip")
         state = self._begin(chains)
@@ -189,8 +175,7 @@ class ReplaySource(StatefulSource):
         speed = self._job.source.speed
         begun, first = time.monotonic(), max(state.clock, min(tape.clock for tape in tapes))
         records, saved = state.records, begun
-        parent = multiprocessing.parent_process()
-        while self.running and (parent is None or parent.is_alive()):
+        while self.wanted:
             limit = LATEST
             if speed != "max":
                 limit = first + int((time.monotonic() - begun) * speed * 1e9)
@@ -217,7 +202,10 @@ class ReplaySource(StatefulSource):
             raise self._damage
 
     def _send(self, tape: _Tape, piece: Piece, state: _State) -> None:
-        codes, keys = _keys(piece, tape.reader.symbols)
+        if piece.codes is not None:
+            codes, keys = piece.codes, list(piece.names)
+        else:
+            codes, keys = keys_of(piece.records, piece.times, tape.reader.symbols)
         marks: dict[int, list[Mark]] = {}
         if tape.chain.kind == "trades":
             fit = None if piece.clean else valid(piece.records, piece.times)[0]
@@ -228,7 +216,7 @@ class ReplaySource(StatefulSource):
         tape.clock = max(tape.clock, int(piece.times.astype(np.int64).max()))
         records = piece.records
         if self._passed:
-            kept = self._unpublished(tape.chain.dataset, codes, keys)
+            kept = unpublished(self._passed, tape.chain.dataset, codes, keys)
             records, codes = records[kept], codes[kept]
             places = {int(row): place for place, row in enumerate(kept.tolist()) if row in marks}
             marks = {places[row]: found for row, found in marks.items() if row in places}
@@ -242,18 +230,6 @@ class ReplaySource(StatefulSource):
                 name = counted_as(tape.chain.dataset, keys[code])
                 state.published[name] = state.published.get(name, 0) + count
 
-    def _unpublished(self, dataset: str, codes: Array, keys: list[str]) -> Array:
-        """Return the places of the records that are not in the topic: all but the first ones of some keys."""
-        keep = np.ones(len(codes), np.bool_)
-        for code in np.unique(codes).tolist():
-            name = counted_as(dataset, keys[code])
-            ahead = self._passed.pop(name, 0)
-            passed = np.flatnonzero(codes == code)[:ahead]
-            keep[passed] = False
-            if ahead > len(passed):
-                self._passed[name] = ahead - len(passed)
-        return np.flatnonzero(keep)
-
     def _save(self, state: _State) -> None:
         """Note how far the replay has come, once all messages before have been confirmed."""
         # The state goes to the brokers with the next messages; it must not get there before what it tells of.
@@ -263,28 +239,6 @@ class ReplaySource(StatefulSource):
                 state.ends[number] = offset + 1
         self.state.set(_STATE, state.dump())
         self.flush()
-
-
-def _keys(piece: Piece, symbols: Symbols) -> tuple[Array, list[str]]:
-    """Return each record's code, and the symbols they stand for."""
-    if piece.codes is not None:
-        return piece.codes, list(piece.names)
-    days = (piece.times // np.uint64(DAY)).astype(np.uint64)
-    pairs, places = np.unique(
-        (days << np.uint64(32)) | piece.records["instrument_id"].astype(np.uint64), return_inverse=True
-    )
-    keys: dict[str, int] = {}
-    codes = [keys.setdefault(symbols.key(p & 0xFFFFFFFF, p >> 32), len(keys)) for p in pairs.tolist()]
-    return np.array(codes, np.intp)[places], list(keys)
-
-
-def _die_with_parent() -> None:
-    """Have the system end this process when the command that started it is killed: nobody else would."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def replay(job: Job, partitions: int) -> None:
@@ -301,31 +255,4 @@ def replay(job: Job, partitions: int) -> None:
     there = ensure_topic(job.kafka, job.topic, partitions)
     if partitions not in (-1, there):
         raise UserError(f"`--partitions` is {partitions}, but the topic {job.topic} has {there} already")
-    # Quix Streams logs failures with a traceback in each of its processes; ours are told in a line.
-    logging.getLogger("quixstreams").setLevel(_NEVER_LOGGED)
-    options = {name: value for name, value in configuration(job.kafka).items() if name != "bootstrap.servers"}
-    # Quix Streams would make it with one replica.
-    ensure_topic(job.kafka, f"changelog__{_GROUP}--source-{job.topic}", 1, {"cleanup.policy": "compact"})
-    with tempfile.TemporaryDirectory(prefix="tapewatch-replay-") as folder:
-        _run(job, options, folder)
-
-
-def _run(job: Job, options: dict[str, Any], folder: str) -> None:
-    app = Application(
-        broker_address=job.kafka.brokers,
-        consumer_group=_GROUP,
-        producer_extra_config={**_PRODUCER, **options, "acks": "all", "enable.idempotence": True},
-        consumer_extra_config=options,
-        loglevel=None,
-        state_dir=folder,
-        auto_create_topics=True,
-        broker_availability_timeout=0,
-    )
-    app.add_source(ReplaySource(job), topic=Topic(job.topic, value_serializer="bytes"))
-    try:
-        app.run()
-    except SourceException as error:
-        cause = error.__cause__
-        if isinstance(cause, UserError):
-            raise cause from None
-        raise RuntimeError(f"the replay to {job.topic} broke off: {cause or error}") from error
+    run(ReplaySource(job), job.kafka, job.topic, _GROUP, f"the replay to {job.topic}")

@@ -105,6 +105,7 @@ class Gateway:
 
     def __enter__(self) -> Gateway:
         self._server = socket.create_server(("127.0.0.1", 0))
+        self._server.settimeout(0.1)
         self.port: int = self._server.getsockname()[1]
         self._open = True
         self._count = 0
@@ -126,7 +127,6 @@ class Gateway:
             thread.join(5)
 
     def _accept(self) -> None:
-        self._server.settimeout(0.1)
         while self._open:
             try:
                 connection, _ = self._server.accept()
@@ -199,7 +199,9 @@ class Gateway:
         self._records(connection, chosen, script)
         if script.until is None:
             while self._open:
-                time.sleep(self.heartbeat)
+                begun = time.monotonic()
+                while self._open and time.monotonic() - begun < self.heartbeat:
+                    time.sleep(_TICK)
                 self._send(connection, self.text("Heartbeat", 0))
         elif script.junk:
             self._send(connection, script.junk)

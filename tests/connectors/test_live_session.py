@@ -154,10 +154,12 @@ def test_what_is_no_gateway_is_told(
 def test_a_silent_connection_is_given_up(
     trades: Any, opened: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("connectors.live_session._AUTHENTICATE_SECONDS", 0.5)
     monkeypatch.setattr("connectors.live_session._SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr("connectors.live_session._AUTHENTICATE_SECONDS", 0.5)
     with Gateway(trades(1, count=5), {}, scripts=[Script(silent=True)], heartbeat=30) as gateway:
         assert ended(opened(gateway)).text.startswith("no challenge")
+        monkeypatch.undo()
+        monkeypatch.setattr("connectors.live_session._SILENCE_SECONDS", 0.5)
         assert ended(opened(gateway)).text.startswith("nothing was heard")
 
 
