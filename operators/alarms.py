@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,9 +94,10 @@ def alarm_of(judged: Judged, logic: Logic, stream: Stream, index: int) -> Alarm:
     score, threshold = float(scores.score[index]), float(judged.verdicts.threshold[index])
     if explained.threshold is not None:
         threshold = explained.threshold
-    if not (np.isfinite(score) and np.isfinite(threshold)):
+    if not (math.isfinite(score) and math.isfinite(threshold)):
         score, threshold = explained.observed / max(explained.expected, 1e-300), 1.0
-    severity = float(np.nan_to_num(judged.verdicts.severity[index]))
+    severity = float(judged.verdicts.severity[index])
+    severity = 0.0 if math.isnan(severity) else severity
     if scores.most is not None:
         severity = min(severity, float(scores.most[index]))
     if scores.forced is not None and bool(scores.forced[index]):
