@@ -135,8 +135,8 @@ def _live(settings: Settings) -> str:
         socket.create_connection((address(live), live.port), timeout=_PATIENCE_SECONDS).close()
     except OSError as error:
         raise UserError(
-            f"nobody answers at {place}, the gateway for {live.dataset} ({error.strerror or error}); check the "
-            "network, `live.gateway` and `live.port`"
+            f"nobody answers at {place}, the gateway for {live.dataset} ({error.strerror or error}); check "
+            "the network, `live.gateway` and `live.port`"
         ) from None
     return f"a key is set, and the gateway for {live.dataset} answers at {place}"
 
