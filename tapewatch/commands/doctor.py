@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+import socket
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from tapewatch.errors import UserError
 if TYPE_CHECKING:
     from tapewatch.settings import Settings
 
+_PATIENCE_SECONDS = 5.0
 _LEAST_FREE = 1 << 30
 _LIBRARIES = ("bytewax", "databento-dbn", "numpy", "orjson", "pydantic", "pydantic-settings", "zstandard")
 _RECOVERY = (
@@ -53,6 +55,8 @@ def register(app: typer.Typer) -> None:
                 failed += _check("files", lambda: _files(loaded[0]))
             if loaded[0].source.kind == "kafka" or "kafka" in loaded[0].sinks.kinds:
                 failed += _check("kafka", lambda: _kafka(loaded[0]))
+            if loaded[0].source.kind == "live":
+                failed += _check("live", lambda: _live(loaded[0]))
             failed += _check("results", lambda: _results(loaded[0]))
             failed += _check("disk", lambda: _disk(loaded[0]))
         if failed:
@@ -118,6 +122,23 @@ def _kafka(settings: Settings) -> str:
         count = partitions(kafka, topic)
         found.append(f"{topic} {f'with {count} partitions' if count else 'will be made by the first run'}")
     return ", ".join(found)
+
+
+def _live(settings: Settings) -> str:
+    from connectors.databento_live import LiveSource
+    from connectors.live_session import address
+
+    live = settings.live
+    LiveSource(live, settings.source.batch_records, slots=1)
+    place = f"{address(live)}:{live.port}"
+    try:
+        socket.create_connection((address(live), live.port), timeout=_PATIENCE_SECONDS).close()
+    except OSError as error:
+        raise UserError(
+            f"nobody answers at {place}, the gateway for {live.dataset} ({error.strerror or error}); check "
+            "the network, `live.gateway` and `live.port`"
+        ) from None
+    return f"a key is set, and the gateway for {live.dataset} answers at {place}"
 
 
 def _results(settings: Settings) -> str:
