@@ -95,7 +95,7 @@ def test_stats(place: Path) -> None:
     assert found["counters"] == {"late_records": 2, "records": 1500}
     assert found["rates"]["ts_last"] == "2024-06-03T00:03:00.000000000Z"
     assert found["lag_seconds"] > 0
-    assert {row["detector"] for row in found["detectors"]} == {"high_volume", "block_trade"}
+    assert {row["detector"] for row in found["detectors"]} >= {"high_volume", "block_trade"}
 
 
 def test_stats_of_an_empty_store() -> None:
