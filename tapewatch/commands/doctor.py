@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
 _PATIENCE_SECONDS = 5.0
 _LEAST_FREE = 1 << 30
-_LIBRARIES = ("bytewax", "databento-dbn", "numpy", "orjson", "pydantic", "pydantic-settings", "zstandard")
+_LIBRARIES = (
+    "bytewax",
+    "databento-dbn",
+    "numpy",
+    "onnxruntime",
+    "orjson",
+    "pydantic",
+    "pydantic-settings",
+    "zstandard",
+)
 _RECOVERY = (
     "hint     recovery: to go on where a run was stopped or crashed, make a recovery store once "
     "(mkdir recovery; python -m bytewax.recovery recovery 4) and run with -r recovery -s 10 -b 0"

@@ -52,7 +52,7 @@ def wanted(
     folder = tmp_path_factory.mktemp("plain")
     assert run_market(folder, tape, **SETTINGS).returncode == 0
     results = tables(folder / "results.db")
-    assert {row[4] for row in results["anomalies"]} >= {"high_volume", "block_trade"}
+    assert {row[4] for row in results["anomalies"]} >= {"high_volume", "block_trade", "isolation_forest"}
     counted = dict(results["counters"])
     assert (counted["records"], counted["undefined_price"], counted["zero_size"]) == (60_000, 60, 60)
     return results
