@@ -39,10 +39,15 @@ $(VENV)/.api: pyproject.toml constraints.txt | $(VENV)/.made
 	@$(PIP) -e '.[api]'
 	@touch $@ $(VENV)/.run
 
+$(VENV)/.kafka: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo "Installing what Kafka needs ..."
+	@$(PIP) -e '.[kafka]'
+	@touch $@ $(VENV)/.run
+
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
 	@echo "Installing what the tests need ..."
 	@$(PIP) -e '.[dev]'
-	@touch $@ $(VENV)/.dashboard $(VENV)/.api $(VENV)/.run
+	@touch $@ $(VENV)/.dashboard $(VENV)/.api $(VENV)/.kafka $(VENV)/.run
 
 demo: $(VENV)/.run ## a simulated session (or DATA="a.dbn.zst b.dbn.zst"), judged and explained
 	@$(BIN)/tapewatch demo $(DATA)

@@ -19,25 +19,24 @@ from connectors.kafka_client import Errors, configuration, open_client, partitio
 from connectors.kafka_dead_letters import DeadLetters, ensure_dead_letter_topic
 from connectors.kafka_decoder import Decoder
 from connectors.kafka_headers import Form
+from connectors.kafka_intake import take_in
 from connectors.kafka_lag import Lag
-from connectors.kafka_missing import gaps_of
-from connectors.kafka_parts import Dataset, Part, Rejected
+from connectors.kafka_parts import Rejected
 from connectors.kafka_published import ends
 from connectors.kafka_state import VERSION, DatasetState, PartitionState, nothing
-from connectors.numbering import Unchecked, unfit
-from connectors.validity import valid
 from tapewatch import stopping
 from tapewatch.credit import Credit
 from tapewatch.errors import UserError
 from tapewatch.log import log
 from tapewatch.memory import collect_seldom
-from tapewatch.records import DAY, LATEST, Array, Gap, Int64s, Tape
+from tapewatch.records import LATEST, Array, Tape
 from tapewatch.settings import KafkaSettings, SourceSettings
 from tapewatch.symbology import Symbols
 
 #: Batches under way between a source partition and the slowest sink.
 _BATCHES_UNDER_WAY = 2
-_NAP = timedelta(milliseconds=2)
+#: How long to wait for messages, and longer the longer none came.
+_NAP, _LONGEST_NAP = timedelta(milliseconds=2), timedelta(milliseconds=20)
 #: A partition that has been silent for so long has sent all of what its latest messages belong to.
 _SILENCE_SECONDS = 1.0
 #: Datasets of a partition: each is judged apart.
@@ -89,6 +88,7 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         self._committed = self._previous = state.offset
         self._heard = time.monotonic()
         self._awake: datetime | None = None
+        self._nap = _NAP
         self._ended = False
 
     def next_batch(self) -> list[Tape]:
@@ -106,11 +106,12 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         batch = self._fetch()
         self._lag.update(self._state.offset)
         if batch.messages:
-            self._heard = time.monotonic()
+            self._heard, self._nap = time.monotonic(), _NAP
             return self._tapes(batch)
         if time.monotonic() - self._heard > _SILENCE_SECONDS and (tapes := self._overtaken()):
             return tapes
-        self._awake = datetime.now(UTC) + _NAP
+        self._awake = datetime.now(UTC) + self._nap
+        self._nap = min(self._nap * 1.25, _LONGEST_NAP)
         return []
 
     def _fetch(self) -> _Batch:
@@ -181,7 +182,12 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
                 error = f"{dataset.name or 'this partition'} has come in another schema before"
                 rejected += [Rejected(place, error) for place in np.unique(part.places).tolist()]
                 continue
-            tapes.append(self._judgeable(batch, dataset, known, part))
+            fit = take_in(part, dataset, known, batch.forms, self._decoder.names)
+            if fit.unfit is not None:
+                letters = self._dead.send_unfit(messages, part, fit.unfit)
+                known.count({"dead_letters": letters})
+            tape = self._tape(dataset.name, known, fit.records, fit.times, fit.codes)
+            tapes.append(replace(tape, gaps=fit.gaps, unfit=fit.left_out))
         if rejected:
             for each in rejected:
                 self._dead.send(messages[each.place], each.error)
@@ -191,40 +197,6 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         self._per_message = max(total / len(messages), 1 / len(messages))
         self._state.offset = messages[-1].offset() + 1
         return tapes
-
-    def _judgeable(self, batch: _Batch, dataset: Dataset, known: DatasetState, part: Part) -> Tape:
-        """Return a part's fit records; move the clock; send off what is unfit."""
-        records, times, codes, places = part.records, part.times, part.codes, part.places
-        known.count({"records": len(records), **part.passed_over})
-        mask, reasons = valid(records, times)
-        latest = np.uint64(time.time_ns() + DAY)
-        if len(times) and times.max() > latest:
-            # One record from the future must not close everyone's windows.
-            early = times <= latest
-            ahead = int((~early if mask is None else mask & ~early).sum())
-            mask = early if mask is None else mask & early
-            if ahead:
-                reasons = {**reasons, "impossible_time": reasons.get("impossible_time", 0) + ahead}
-        gaps: tuple[Gap, ...] = ()
-        left_out: dict[str, Int64s] = {}
-        if dataset.kind == "trades":
-            names = self._decoder.names
-            unchecked = Unchecked(records, times, known.clock, mask, _SYMBOLS, codes, names)
-            marked = [place for place, form in enumerate(batch.forms) if form.gaps]
-            gaps = gaps_of(part, batch.forms, marked, unchecked) if marked else ()
-            left_out = unfit(unchecked)
-        if mask is not None:
-            known.count(reasons)
-            known.count({"dead_letters": self._dead.send_unfit(batch.messages, part, ~mask)})
-            records, times, codes, places = records[mask], times[mask], codes[mask], places[mask]
-        if len(times):
-            # The run of one instrument in a message may be ahead of what comes behind it, its first record
-            # is not.
-            first = np.flatnonzero(np.diff(places, prepend=-1))
-            known.clock = max(known.clock, int(times[first].max()) + dataset.width_ns)
-            known.seen = max(known.seen, int(times.max()) + dataset.width_ns)
-        tape = self._tape(dataset.name, known, records, times.astype(np.int64), codes)
-        return replace(tape, gaps=gaps, unfit=left_out)
 
     def _overtaken(self) -> list[Tape]:
         """Return a tape without records for each dataset whose clock can go on to what was seen last."""

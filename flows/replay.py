@@ -9,8 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from quixstreams.sources import Source
@@ -21,6 +20,7 @@ from connectors.kafka_client import ensure_topic
 from connectors.kafka_messages import Encoder, Encoding, Mark
 from connectors.kafka_missing import GapMarks
 from connectors.kafka_published import counted_as, ends, published
+from connectors.kafka_replayed import VERSION, ReplayState
 from connectors.numbering import Unchecked
 from connectors.validity import valid
 from flows.publishing import Publisher, die_with_parent, keys_of, run, unpublished
@@ -31,7 +31,6 @@ from tapewatch.records import LATEST
 from tapewatch.settings import KafkaSettings, SourceSettings
 
 _STATE = "replay"
-_STATE_VERSION = 2
 _SAVE_SECONDS = 2.0
 _NAP_SECONDS = 0.01
 _GROUP = "tapewatch-replay"
@@ -46,37 +45,6 @@ class Job:
     topic: str
     encoding: Encoding
     resume: bool
-
-
-@dataclass(slots=True)
-class _State:
-    """How far a replay has come: ``published`` is in the topic before ``ends``.
-
-    By dataset and key it counts records, always the first ones. ``clock`` is the event time that all tapes
-    have reached.
-    """
-
-    replay: str
-    encoding: str
-    files: list[str]
-    done: bool = False
-    clock: int = 0
-    ends: dict[int, int] = field(default_factory=dict)
-    published: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def records(self) -> int:
-        return sum(self.published.values())
-
-    def dump(self) -> dict[str, Any]:
-        saved = asdict(self)
-        return {**saved, "ends": {str(n): at for n, at in self.ends.items()}, "version": _STATE_VERSION}
-
-    @classmethod
-    def load(cls, saved: dict[str, Any]) -> _State:
-        saved = {name: value for name, value in saved.items() if name != "version"}
-        saved["ends"] = {int(number): at for number, at in saved["ends"].items()}
-        return cls(**saved)
 
 
 @dataclass(slots=True)
@@ -138,7 +106,7 @@ class ReplaySource(Publisher):
         else:
             print(f"{job.topic}: stopped after {state.records:,} records; `--resume` goes on from here")
 
-    def _begin(self, chains: list[Chain]) -> _State:
+    def _begin(self, chains: list[Chain]) -> ReplayState:
         """Return the state to begin with, which is safe in the state store."""
         job = self._job
         files = sorted(file.name for chain in chains for file in chain.files)
@@ -146,20 +114,20 @@ class ReplaySource(Publisher):
             saved = self.state.get(_STATE)
             if saved is None:
                 raise UserError(f"`--resume`: nothing was ever replayed to {job.topic}; start without it")
-            if saved["version"] != _STATE_VERSION:
+            if saved["version"] != VERSION:
                 raise UserError("`--resume`: another version of tapewatch began this; start without it")
-            state = _State.load(saved)
+            state = ReplayState.load(saved)
             if (state.files, state.encoding) != (files, job.encoding):
                 raise UserError(
                     f"`--resume`: what went to {job.topic} last was {', '.join(state.files)} as "
                     f"{state.encoding}; give the same, or start without it"
                 )
             return state
-        state = _State(secrets.token_hex(4), job.encoding, files, ends=ends(job.kafka, job.topic))
+        state = ReplayState(secrets.token_hex(4), job.encoding, files, ends=ends(job.kafka, job.topic))
         self._save(state)
         return state
 
-    def _opened(self, chain: Chain, state: _State) -> _Tape:
+    def _opened(self, chain: Chain, state: ReplayState) -> _Tape:
         reader = ChainReader(chain, {}, self._job.source.batch_records, self._on_damage, lambda counts: None)
         encoder = Encoder(self._job.encoding, chain.kind, chain.dataset, chain.width_ns, state.replay)
         return _Tape(chain, reader, encoder, chain.files[0].first_time)
@@ -171,7 +139,7 @@ class ReplaySource(Publisher):
         log.error("%s; what was whole is published", error)
         return True
 
-    def _publish(self, tapes: list[_Tape], state: _State, bar: Bar) -> None:
+    def _publish(self, tapes: list[_Tape], state: ReplayState, bar: Bar) -> None:
         speed = self._job.source.speed
         begun, first = time.monotonic(), max(state.clock, min(tape.clock for tape in tapes))
         records, saved = state.records, begun
@@ -201,7 +169,7 @@ class ReplaySource(Publisher):
         if self._damage is not None:
             raise self._damage
 
-    def _send(self, tape: _Tape, piece: Piece, state: _State) -> None:
+    def _send(self, tape: _Tape, piece: Piece, state: ReplayState) -> None:
         if piece.codes is not None:
             codes, keys = piece.codes, list(piece.names)
         else:
@@ -230,7 +198,7 @@ class ReplaySource(Publisher):
                 name = counted_as(tape.chain.dataset, keys[code])
                 state.published[name] = state.published.get(name, 0) + count
 
-    def _save(self, state: _State) -> None:
+    def _save(self, state: ReplayState) -> None:
         """Note how far the replay has come, once all messages before have been confirmed."""
         # The state goes to the brokers with the next messages; it must not get there before what it tells of.
         Source.flush(self)
