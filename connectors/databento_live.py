@@ -8,10 +8,9 @@ from typing import Any
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from connectors.dbn_records import _BAR_SCHEMAS, _SIZES, _TRADE_SCHEMAS
 from connectors.live_decoder import Loss, Mapping
 from connectors.live_feed import LiveFeed
-from connectors.live_tape import STATE_VERSION, LiveState, LiveTape, part_name, width_ns
+from connectors.live_tape import STATE_VERSION, LiveState, LiveTape, part_name, record_bytes, width_ns
 from tapewatch import stopping
 from tapewatch.credit import Credit
 from tapewatch.errors import UserError
@@ -68,7 +67,7 @@ class LivePartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         self._credit = Credit(slots, _BATCHES_UNDER_WAY)
         state = None if resume is None else LiveState.load(resume)
         self._tape = LiveTape(settings, state, self._credit.path)
-        self._most = batch_records * _SIZES[(_TRADE_SCHEMAS | _BAR_SCHEMAS)[settings.schema]]
+        self._most = batch_records * record_bytes(settings)
         self._feed = LiveFeed(settings, key, lambda: self._tape.state.position.start, self._tape.count)
         self._awake: datetime | None = None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from connectors.dbn_records import _BAR_SCHEMAS
+from connectors.dbn_records import _BAR_SCHEMAS, _SIZES, _TRADE_SCHEMAS
 from connectors.live_decoder import Item, Loss, Mapping, Opened, Run
 from connectors.live_position import LivePosition, Replay, latest_possible
 from connectors.numbering import Numbering, Unchecked, unfit
@@ -82,6 +82,15 @@ def width_ns(settings: LiveSettings) -> int:
     (1000000000, 0)
     """
     return OHLCV_WIDTHS[_BAR_SCHEMAS[settings.schema]] if settings.schema in _BAR_SCHEMAS else 0
+
+
+def record_bytes(settings: LiveSettings) -> int:
+    """Return the length of a record of the schema subscribed to.
+
+    >>> record_bytes(LiveSettings(schema="mbo"))
+    56
+    """
+    return _SIZES[(_TRADE_SCHEMAS | _BAR_SCHEMAS)[settings.schema]]
 
 
 class LiveTape:

@@ -18,14 +18,13 @@ from typing import Any
 from quixstreams.sources import Source
 
 from connectors.databento_live import LiveSource, api_key
-from connectors.dbn_records import _BAR_SCHEMAS, _SIZES, _TRADE_SCHEMAS
 from connectors.kafka_client import ensure_topic
 from connectors.kafka_messages import Encoder, Mark
 from connectors.kafka_missing import GapMarks
 from connectors.kafka_published import ends, published
 from connectors.live_decoder import Item, Mapping, Opened
 from connectors.live_feed import LiveFeed
-from connectors.live_tape import LiveState, LiveTape, subscription, width_ns
+from connectors.live_tape import LiveState, LiveTape, record_bytes, subscription, width_ns
 from connectors.numbering import Unchecked
 from connectors.plain_state import plain, restored
 from flows.publishing import Publisher, die_with_parent, keys_of, run, unpublished
@@ -120,7 +119,7 @@ class LiveToKafka(Publisher):
 
     def _publish(self, feed: LiveFeed, tape: LiveTape, state: _State) -> None:
         settings = self._settings
-        most = self._batch * _SIZES[(_TRADE_SCHEMAS | _BAR_SCHEMAS)[settings.schema]]
+        most = self._batch * record_bytes(settings)
         width = width_ns(settings)
         encoder = Encoder("dbn", "bars" if width else "trades", settings.dataset, width, state.run)
         due = time.monotonic() + _SAVE_SECONDS

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tapewatch.records import Array
+from connectors.dbn_records import DbnRecords
+from connectors.dbn_writer import write_dbn
+from tapewatch.records import DAY, Array
 from tests.conftest import SYMBOLS, read_tables
 from tests.connectors.live_gateway import DATASET, KEY, Gateway, Script
 from tests.flows.test_market_crash import records_written, recovery
@@ -131,6 +133,31 @@ def test_disconnections_change_nothing(
     assert len(serving.asked) == len(scripts) + 1
     assert results(tmp_path) == wanted
     assert dict(read_tables(tmp_path / "results.db")["counters"])["disconnections"] >= 6
+
+
+def test_a_real_tape_gives_what_its_file_gives(
+    data: Path, start_market: Start, run_market: Flow, tmp_path: Path
+) -> None:
+    """Gold futures of a day, eight contracts, with times of event and receipt as they are."""
+    source = data / "dbn" / "glbx-mdp3-20131007.gc.trades.dbn.zst"
+    reader = DbnRecords(source, 1 << 20)
+    records = np.concatenate([block.records for block in reader.blocks()])
+    day = int(records["ts_recv"][0]) // DAY
+    symbols = {
+        number: reader.header.symbols.key(number, day)
+        for number in np.unique(records["instrument_id"]).tolist()
+    }
+    reader.close()
+    folder = tmp_path / "file"
+    folder.mkdir()
+    write_dbn(folder / "tape.dbn", records, symbols, dataset=DATASET)
+    assert run_market(folder, [folder / "tape.dbn"], **SETTINGS).returncode == 0
+    scripts = [Script(until=at, cut=9, reset=at % 2 == 0) for at in (5_000, 20_001, 20_002, 33_333)]
+    with Gateway(records, symbols, scripts=scripts) as serving:
+        running = start_market(tmp_path, [], **live(serving.port))
+        until(running, tmp_path, len(records))
+        stopped(running)
+    assert results(tmp_path) == results(folder)
 
 
 @pytest.mark.parametrize(("epoch", "workers", "seed"), [("0", "1", 1), ("1", "2", 2)])
