@@ -216,7 +216,8 @@ def test_there_are_anomalies_of_all_kinds_and_some_are_taken_back(
 ) -> None:
     """The properties above would hold of empty tables too."""
     wanted = {"high_volume", "block_trade", "price_jump", "feed_integrity", "ensemble", "fickle"}
-    detectors, taken_back = set(), 0
+    detectors: set[str] = set()
+    taken_back = 0
     for seed in range(12):
         if detectors == wanted and taken_back:
             break
