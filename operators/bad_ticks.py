@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from operators.detector import Detector, Explanation, Logic, Scores, Segments, amount, grown
+from operators.detector import Detector, Explanation, Logic, Scores, Segments, amount, grown, limits
 from operators.recent import BlockSums, Joined, at_places, latest
 from operators.scale import Scale
 from tapewatch.records import MINUTE, PRICE_SCALE, SECOND, TRADE, Array, Int64s
@@ -67,8 +67,8 @@ class BadTicks(Detector):
 class _BadTicksLogic:
     """Each instrument's last ten prints, of which the later five wait for what follows them."""
 
-    def __init__(self, limits: dict[str, float], resume: dict[str, Any] | None) -> None:
-        self._limits = limits
+    def __init__(self, limits_percent: dict[str, float], resume: dict[str, Any] | None) -> None:
+        self._limits = limits_percent
         self._prices = np.zeros((0, 2 * _SIDE), np.int64)
         self._waiting = np.zeros((0, _SIDE), TRADE)
         self._times = np.zeros((0, _SIDE), np.int64)
@@ -110,23 +110,25 @@ class _BadTicksLogic:
             at_places(segments.times, self._times[rows], starts, segment, place + i) for i in (0, 1)
         )
         around = np.searchsorted(stretch, at, "right") - 1
-        fit = (next_times - times <= _AT_ONCE) & (known[around] > 0)
-        at, segment, place, times, around = (a[fit] for a in (at, segment, place, times, around))
+        over = outside[at] > limits(self._limits, segments.names)[rows[segment]] / 100 * np.abs(before[at])
+        unknown = known[around] == 0
+        fit = (next_times - times <= _AT_ONCE) & (over | ~unknown)
+        at, segment, place, times, around, over, unknown = (
+            a[fit] for a in (at, segment, place, times, around, over, unknown)
+        )
         before, after, outside = before[at], after[at], outside[at]
         score = outside / np.maximum(usual[around], _FINEST * np.abs(before) + 1.0)
         due = at_places(records, self._waiting[rows], starts, segment, place)
         judged = Segments(rows, np.searchsorted(at, starts), due, times, segments.names)
-        forced = None
-        if self._limits:
-            limit = np.array([self._limits.get(n, self._limits.get("*", np.inf)) for n in segments.names])
-            forced = outside > limit[rows[segment]] / 100 * np.abs(before)
+        score[unknown] = np.nan
         if learn:
             self._prices[rows] = joined.last(prices)
             self._times[rows] = latest(segments.times, self._times[rows], starts)
             self._waiting[rows] = latest(records, self._waiting[rows], starts)
             self._seen[rows] += np.diff(starts)
         # Where prices move tick by tick little lies beyond the body, and its tail says little.
-        most = 100.0 - 50.0 * np.sqrt(BadTicks.least / np.maximum(score, BadTicks.least))
+        most = 100.0 - 50.0 * np.sqrt(BadTicks.least / np.fmax(score, BadTicks.least))
+        forced = over if self._limits else None
         return Scores(score, forced, {"before": before, "after": after}, judged, at, most=most)
 
     def _grow(self, rows: int) -> None:

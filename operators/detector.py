@@ -213,6 +213,18 @@ def grown(array: Array, rows: int, fill: float = 0) -> Array:
     return np.concatenate([array, more])
 
 
+def limits(by_symbol: Mapping[str, float], names: Sequence[str]) -> Floats:
+    """Return the limit of each row, ``"*"`` standing for all that are not named; infinite if there is none.
+
+    >>> limits({"SPY": 2.0, "*": 5.0}, ["SPY", "AIG"]).tolist(), limits({}, ["SPY"]).tolist()
+    ([2.0, 5.0], [inf])
+    """
+    if not by_symbol:
+        return np.full(len(names), np.inf)
+    others = by_symbol.get("*", np.inf)
+    return np.array([by_symbol.get(name, others) for name in names], np.float64)
+
+
 def amount(value: float) -> str:
     """Return a number as people read it.
 

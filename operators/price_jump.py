@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 
 from operators.bad_ticks import BadTicks, moved
-from operators.detector import Detector, Explanation, Logic, Scores, Segments, grown
+from operators.detector import Detector, Explanation, Logic, Scores, Segments, grown, limits
 from operators.recent import Joined
 from operators.scale import Scale
 from tapewatch.records import PRICE_SCALE
@@ -136,8 +136,9 @@ class _PriceJumpLogic:
         score[known < self._least] = np.nan
         forced = None
         if self._limits:
-            limit = np.array([self._limits.get(n, self._limits.get("*", np.inf)) for n in segments.names])
-            forced = compared & (size > limit[segments.row_of] / 100 * np.abs(previous))
+            forced = compared & (
+                size > limits(self._limits, segments.names)[segments.row_of] / 100 * np.abs(previous)
+            )
         if learn:
             last = starts[1:] - 1
             self._last[rows, 0], self._last[rows, 1] = start[last], close[last]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from operators.detector import Explanation, Scores, Segments, grown
+from operators.detector import Explanation, Scores, Segments, grown, limits
 from operators.recent import BlockSums, Joined, at_places, latest
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND, TRADE, Array, Int64s
 
@@ -46,14 +46,14 @@ class SilenceLogic:
 
     Parameters
     ----------
-    limits
+    limits_s
         Longest pause allowed, in seconds, by symbol, ``"*"`` for all others.
     resume
         A `snapshot` to go on from.
     """
 
-    def __init__(self, limits: dict[str, float], resume: dict[str, Any] | None) -> None:
-        self._limits = limits
+    def __init__(self, limits_s: dict[str, float], resume: dict[str, Any] | None) -> None:
+        self._limits = limits_s
         self._times = np.zeros((0, _BEFORE + _AFTER + 1), np.int64)
         self._waiting = np.zeros((0, _AFTER), TRADE)
         self._pauses = np.zeros((0, _AFTER), np.int64)
@@ -91,14 +91,21 @@ class SilenceLogic:
         pauses = waiting.join(self._pauses[rows], self._in_session(segments, joined, gaps, learn=learn))
         pause = waiting.pick(pauses, _AFTER)
 
-        at = np.flatnonzero(pause * _BEFORE >= _LEAST * before)
+        limit = limits(self._limits, segments.names)
+        long = pause * _BEFORE >= _LEAST * before
+        if self._limits:
+            long |= pause > limit[segments.row_of] * SECOND
+        at = np.flatnonzero(long)
         around = np.searchsorted(stretch, at, "right") - 1
         blocks, pause = past.max(axis=1)[around] / _BLOCK, pause[at]
         before, after = before[at] / _BEFORE, after[at] / _AFTER
         usual = np.maximum(np.maximum(before, _OF_AFTER * after), np.maximum(blocks, _FASTEST_BEAT))
-        fit = (known[around] > 0) & (pause >= _LEAST * usual)
-        at, pause, before, after, usual = (a[fit] for a in (at, pause, before, after, usual))
         segment = np.searchsorted(starts, at, "right") - 1
+        over, unknown = pause > limit[rows[segment]] * SECOND, known[around] == 0
+        fit = over | (~unknown & (pause >= _LEAST * usual))
+        at, segment, pause, before, after, usual, over, unknown = (
+            a[fit] for a in (at, segment, pause, before, after, usual, over, unknown)
+        )
         place = at - starts[segment] - _AFTER
         due = at_places(records, self._waiting[rows], starts, segment, place)
         judged = Segments(
@@ -108,17 +115,15 @@ class SilenceLogic:
             at_places(reached, self._times[rows], starts, segment, place),
             segments.names,
         )
-        forced = None
-        if self._limits:
-            limit = np.array([self._limits.get(n, self._limits.get("*", np.inf)) for n in segments.names])
-            forced = pause > limit[rows[segment]] * SECOND
         if learn:
             self._times[rows], self._pauses[rows] = joined.last(times), waiting.last(pauses)
             self._waiting[rows] = latest(records, self._waiting[rows], starts)
             self._seen[rows] += np.diff(starts)
         details = {"pause": pause, "before": before, "after": after, "usual": usual}
         since = due["ts_event"].astype(np.int64) - pause
-        return Scores(pause / usual, forced, details, judged, at, since)
+        score = pause / usual
+        score[unknown] = np.nan
+        return Scores(score, over if self._limits else None, details, judged, at, since)
 
     def _grow(self, rows: int) -> None:
         self._times, self._pauses = grown(self._times, rows), grown(self._pauses, rows)
@@ -158,13 +163,16 @@ class SilenceLogic:
         )
         against = {name: np.log(max(pause / max(mean, 1e-9), 1.0 + 1e-9)) for name, mean in
                    (("rhythm_before", before), ("rhythm_after", after))}  # fmt: skip
+        limit = self._limits.get(key, self._limits.get("*"))
+        if limit is not None and np.isnan(scores.score[index]):
+            reason = f"No trade of {key} for {seconds(pause)}, over the limit of {seconds(limit)}"
+            return Explanation(pause, limit, {"limit": 1.0}, reason)
         share = float(against["rhythm_before"] / sum(against.values()))
         clearest = "before" if share >= 0.5 else "after"
         reason = (
             f"No trade of {key} for {seconds(pause)}, {pause / usual:.3g} times the {seconds(usual)} that "
             f"pass between its trades now; it stands out most from its rhythm {clearest} the silence"
         )
-        limit = self._limits.get(key, self._limits.get("*"))
         if limit is not None and pause > limit:
             reason += f", and is over the limit of {seconds(limit)}"
         shares = {"rhythm_before": share, "rhythm_after": 1.0 - share}

@@ -100,6 +100,16 @@ def test_a_limit_holds_whatever_is_usual() -> None:
     assert not any(forced for _, forced in fed.Feed(others).feed(records).said.values())
 
 
+def test_a_limit_holds_before_anything_is_usual() -> None:
+    prices = np.full(40, 10_000)
+    prices[20] = 10_080
+    _, ticks = PriceJump(bad_tick_limits={"*": 0.5}).parts
+    ((score, forced),) = fed.Feed(ticks).feed(prints(prices), [23]).said.values()
+    assert forced
+    assert np.isnan(score)
+    assert fed.Feed(BadTicks()).feed(prints(prices)).said == {}
+
+
 def test_the_reason_gives_the_prices_on_both_sides() -> None:
     prices = np.full(400, 10_000)
     prices[::7] += 1

@@ -124,3 +124,16 @@ def test_a_limit_tells_pauses_of_the_session_only() -> None:
         int(times[np.searchsorted(times, MONDAY + 15 * HOUR)])
     ]
     assert not any(forced for _, forced in said(times, SYM2=45.0).values())
+
+
+def test_a_limit_holds_for_slow_and_unknown_instruments() -> None:
+    times = MONDAY + 14 * HOUR + np.arange(60) * 40 * SECOND
+    times[30:] += 10 * SECOND
+    feed = fed.Feed(FeedIntegrity(limits={"*": 45.0})).feed(trades(times), [7])
+    ((place, (score, forced)),) = feed.said.items()
+    assert forced
+    assert np.isnan(score)
+    assert place[1] == int(times[30])
+    ((told, _),) = feed.explained
+    assert told.reason == "No trade of SYM1 for 50 s, over the limit of 45 s"
+    assert told.contributions == {"limit": 1.0}
