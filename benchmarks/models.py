@@ -18,14 +18,13 @@ import numpy as np
 from connectors.market_simulator import MarketSimulation, simulate
 from models import isolation_forest
 from models.model_quality import judging
-from models.quality import _tapes
+from models.tapes import tapes_of_session
 from operators.bars import WindowedBars
 from operators.detectors import detectors
 from operators.features import FEATURES
 from operators.judge import Judge
 from operators.shards import Splitter
 from tapewatch.records import Array
-from tapewatch.symbology import Interval, Symbols
 
 _BATCHES = (1, 64, 4096)
 _LEAST_SECONDS, _ROUNDS = 0.3, 5
@@ -92,8 +91,7 @@ def _seconds(work: Callable[[], object]) -> float:
 def _market() -> None:
     """Judge 200 instruments as live: a batch a minute."""
     session = simulate(MarketSimulation(symbols=200, minutes=390, anomalies=()))
-    symbols = Symbols(Interval(key, number, 0, 1 << 31) for number, key in session.symbols.items())
-    (tape,) = list(_tapes(replace(session, records=session.records[:1]), symbols))
+    (tape,) = list(tapes_of_session(replace(session, records=session.records[:1])))
     times = session.records["ts_recv"].astype(np.int64)
     edges = np.searchsorted(times, np.arange(times[0], times[-1], 60_000_000_000))
     print("| 200 instruments, minute bars, CPU per minute of market | ms |\n|---|---|")

@@ -1,11 +1,13 @@
-"""Draws the examples of the detectors' pages: ``python docs/pictures.py`` from the root."""
+"""Draws the examples of the detectors' pages: ``python docs/pictures.py`` from the root.
+
+They are of real days if ``TAPEWATCH_TEST_DATA`` names the folder of real data, else of a simulated session.
+"""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from connectors.dbn_writer import write_dbn
 from connectors.market_simulator import MarketSimulation, simulate
 from connectors.sessions import Session
 from connectors.store import Document, Store
+from models.real_days import judge_files
+from models.tapes import session_of_files
+from tapewatch.documents import rfc3339
 from tapewatch.records import HOUR, MINUTE
 
 mpl.use("Agg")
@@ -23,38 +28,42 @@ from matplotlib import pyplot as plt
 
 _DOCS = Path(__file__).parent
 _INK, _FOUND = "#2f6690", "#d1495b"
+_REAL = (
+    "equs-mini-20131007.trades.dbn.zst",
+    "equs-mini-20131008.trades.dbn.zst",
+    "glbx-mdp3-20131007.gc.trades.dbn.zst",
+)
+_ALL = 100_000
 
 
 def main() -> None:
-    """Simulate a session, judge it, and draw the worst anomaly of each detector."""
+    """Judge tapes, and draw the worst anomaly of each detector."""
     _simple()
     _models()
 
 
 def _simple() -> None:
-    session = simulate(MarketSimulation(symbols=40, seed=7, anomalies=("high_volume", "block_trade")))
-    with _judged(session) as store:
-        volume = store.anomalies(detector="high_volume", order="worst", limit=1)[0]
-        bars = store.bars(volume["key"], "1m")
-        block = store.anomalies(detector="block_trade", order="worst", limit=1)[0]
+    with tempfile.TemporaryDirectory() as name:
+        paths = _paths(Path(name))
+        with _judged(paths) as store:
+            volumes = store.anomalies(detector="high_volume", order="worst", limit=_ALL)
+            # A burst of trading shows more than a single print does.
+            burst = [found for found in volumes if found["contributions"].get("trades", 0) >= 0.5]
+            volume = (burst or volumes)[0]
+            bars = store.bars(volume["key"], "1m", limit=_ALL)
+            block = store.anomalies(detector="block_trade", order="worst", limit=1)[0]
+        session = session_of_files(paths)
     _draw_volume(volume, bars)
-    trades = session.records[session.records["instrument_id"] == block["instrument_id"]]
+    trades = session.records[session.records["instrument_id"] == session.instrument_id(block["key"])]
     _draw_block(block, trades["ts_event"].astype(np.int64), trades["size"])
 
 
 @contextmanager
-def _judged(session: Session) -> Iterator[Store]:
-    """Yield the results of the market flow on a session."""
+def _judged(paths: Sequence[Path]) -> Iterator[Store]:
+    """Yield the results of the market flow on some files."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_dbn(folder / "day.dbn.zst", session.records, session.symbols)
-        environment = {
-            "TAPEWATCH_SOURCE__PATHS": f'["{folder}/day.dbn.zst"]',
-            "TAPEWATCH_SINKS__SQLITE__PATH": f"{folder}/results.db",
-        }
-        command = [sys.executable, "-m", "bytewax.run", "flows.market:flow"]
-        subprocess.run(command, env=environment, check=True)  # noqa: S603
-        with Store(folder / "results.db") as store:
+        judge_files(paths, Path(name) / "results.db")
+        with Store(Path(name) / "results.db") as store:
             yield store
 
 
@@ -62,7 +71,14 @@ def _models() -> None:
     """Draw for each detector that learns the worst it says of an injected event of one kind."""
     kinds = {"half_space_trees": "flash_crash", "isolation_forest": "price_jump", "autoencoder": "bad_tick"}
     session = simulate(MarketSimulation(symbols=40, seed=7, anomalies=tuple(kinds.values())))
-    with _judged(session) as store:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "day.dbn.zst"
+        write_dbn(path, session.records, session.symbols)
+        _draw_models(session, kinds, path)
+
+
+def _draw_models(session: Session, kinds: dict[str, str], path: Path) -> None:
+    with _judged([path]) as store:
         for detector, kind in kinds.items():
             keys = {label.key for label in session.labels if label.kind == kind}
             worst = store.anomalies(detector=detector, order="worst", limit=200)
@@ -90,6 +106,15 @@ def _draw_model(found: Document, bars: list[Document]) -> None:
     plt.close(figure)
 
 
+def _paths(folder: Path) -> Sequence[Path]:
+    real = os.environ.get("TAPEWATCH_TEST_DATA")
+    if real:
+        return [Path(real) / "dbn" / name for name in _REAL]
+    session = simulate(MarketSimulation(symbols=40, seed=7, anomalies=("high_volume", "block_trade")))
+    write_dbn(folder / "day.dbn.zst", session.records, session.symbols)
+    return [folder / "day.dbn.zst"]
+
+
 def _draw_volume(found: Document, bars: list[Document]) -> None:
     near = [bar for bar in bars if abs(bar["ts_start"] - found["ts_start"]) < HOUR]
     minutes = [(bar["ts_start"] - found["ts_start"]) / MINUTE for bar in near]
@@ -99,7 +124,7 @@ def _draw_volume(found: Document, bars: list[Document]) -> None:
         minutes, [bar["volume"] for bar in near], 0.85, color=[_FOUND if yes else _INK for yes in inside]
     )
     axes.axhline(found["expected"], color="#555555", linewidth=1, linestyle="--", label="expected")
-    axes.set(xlabel="minutes from the anomaly's start", ylabel="shares a minute")
+    axes.set(xlabel="minutes from the anomaly's start", ylabel="volume a minute")
     _finish(figure, axes, found, "high-volume.png")
 
 
@@ -113,17 +138,19 @@ def _draw_block(found: Document, times: np.ndarray, sizes: np.ndarray) -> None:
     axes.scatter(minutes[~inside], shown[~inside], 5, color=_INK, alpha=0.5, linewidth=0)
     axes.scatter(minutes[inside], shown[inside], 40, color=_FOUND)
     axes.axhline(found["threshold"], color="#555555", linewidth=1, linestyle="--", label="threshold")
-    axes.set(xlabel="minutes from the anomaly", ylabel="shares a trade", yscale="log")
+    axes.set(xlabel="minutes from the anomaly", ylabel="size of a trade", yscale="log")
     _finish(figure, axes, found, "block-trade.png")
 
 
 def _finish(figure: plt.Figure, axes: plt.Axes, found: Document, name: str) -> None:
-    axes.set_title(f"{found['key']}, severity {found['severity']:.0f}", fontsize=10, loc="left")
+    when = rfc3339(found["ts_start"])[:16].replace("T", " ")
+    axes.set_title(f"{found['key']}, {when} UTC, severity {found['severity']:.0f}", fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper left")
     figure.tight_layout()
     figure.savefig(_DOCS / name)
     plt.close(figure)
+    print(f"{name}: {found['reason']}")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
-"""How good the detectors are, on simulated sessions: the alarm budget, and recall against size.
+"""How good the detectors are where the truth is known: the alarm budget, and recall against size.
 
-``python -m models.quality --out docs`` makes the tables and the picture of ``docs/quality.md`` again. Sizes
-and seeds are fixed beforehand; the seeds are not those the detectors were tuned on.
+Sizes and seeds are fixed beforehand; the seeds are not those the detectors were tuned on. ``tapewatch
+evaluate injected`` prints the tables, ``make quality`` makes those of ``docs/quality.md`` again.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,13 +16,13 @@ from connectors.injection_kinds import Injection
 from connectors.injections import inject_all
 from connectors.market_simulator import MarketSimulation, simulate
 from connectors.sessions import Label, Session
+from models.tapes import tapes_of_session
 from operators.bars import WindowedBars
 from operators.detectors import detectors
 from operators.judge import Judge, JudgeSettings
 from operators.shards import Splitter
 from tapewatch.documents import Anomaly
-from tapewatch.records import DAY, HOUR, MINUTE, Tape
-from tapewatch.symbology import Interval, Symbols
+from tapewatch.records import DAY, HOUR, MINUTE
 
 KINDS = ("high_volume", "block_trade")
 #: Sizes at which the detectors have to find at least 95 %.
@@ -33,9 +31,76 @@ SIZES = {
     "high_volume": (2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0),
     "block_trade": (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0),
 }
-SEEDS = (9001, 9002, 9003, 9004, 9005)
+#: Never tuned on.
+SEEDS = tuple(range(77_001, 77_011))
 _SYMBOLS = 40
-_BATCH = 65_536
+_CLEAN_DAYS, _INJECTED_DAYS = 4, 2
+#: Nothing is injected in the first hour of a day, or in its last twenty minutes.
+_FIRST_NS, _LAST_NS = HOUR, 20 * MINUTE
+
+#: Makes a clean session of so many days from a seed.
+Source = Callable[[int, int], Session]
+#: Called with how many of how many sessions have been judged.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Clean:
+    """What one detector tells of tapes into which nothing was injected, on one day of an instrument's life.
+
+    Attributes
+    ----------
+    day
+        1 is the first day.
+    instruments
+        Instruments that traded on such a day, over all sessions.
+    """
+
+    detector: str
+    day: int
+    instruments: int
+    alarms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Events of one size on one day: how many were injected and found, and how many incidents they made."""
+
+    kind: str
+    size: float
+    day: int
+    events: int
+    found: int
+    incidents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Both tables."""
+
+    clean: tuple[Clean, ...]
+    recalls: tuple[Recall, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the tables as plain values, with the rates."""
+        return {
+            "clean": [
+                {"detector": c.detector, "day": c.day, "instruments": c.instruments, "alarms": c.alarms,
+                 "alarms_per_instrument": c.alarms / max(c.instruments, 1)}
+                for c in self.clean
+            ],
+            "recall": [
+                {"kind": r.kind, "size": r.size, "day": r.day, "events": r.events, "found": r.found,
+                 "recall": r.found / max(r.events, 1), "incidents": r.incidents,
+                 "incidents_per_found_event": r.incidents / max(r.found, 1)}
+                for r in self.recalls
+            ],
+        }  # fmt: skip
+
+
+def simulated(seed: int, days: int) -> Session:
+    """Return a clean simulated session of the study's size."""
+    return simulate(MarketSimulation(symbols=_SYMBOLS, minutes=390 * days, seed=seed, anomalies=()))
 
 
 def judging(budget: float = 1.0) -> JudgeSettings:
@@ -53,10 +118,9 @@ def judged(session: Session, settings: JudgeSettings) -> list[Anomaly]:
     settings
         What to judge with.
     """
-    symbols = Symbols(Interval(symbol, number, 0, 1 << 31) for number, symbol in session.symbols.items())
     splitter, bars, judge = Splitter(1), WindowedBars(settings.widths, settings.lateness_ns), Judge(settings)
     found: dict[str, Anomaly] = {}
-    for tape in _tapes(session, symbols):
+    for tape in tapes_of_session(session):
         for part in splitter.split(tape):
             for results in judge.on_batch(bars.on_batch(part)):
                 found.update({anomaly.id: anomaly for anomaly in results.anomalies})
@@ -65,80 +129,100 @@ def judged(session: Session, settings: JudgeSettings) -> list[Anomaly]:
     return sorted(found.values(), key=lambda a: (a.ts_event, a.key, a.detector))
 
 
-def _tapes(session: Session, symbols: Symbols) -> Iterator[Tape]:
-    for seq, at in enumerate(range(0, len(session.records), _BATCH)):
-        records = session.records[at : at + _BATCH]
-        times = records["ts_recv"].astype(np.int64)
-        yield Tape("study", seq, "trades", "", records, times, symbols, int(times[-1]))
+def study(
+    seeds: Sequence[int] = SEEDS,
+    sizes: Mapping[str, Sequence[float]] = SIZES,
+    source: Source = simulated,
+    progress: Progress = lambda done, total: None,
+) -> Study:
+    """Measure the alarm budget on clean tapes, and recall on the same tapes with one event a day.
 
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """Alarms per instrument and day on clean tapes, by detector and day of the instrument's life."""
-
-    detector: str
-    by_day: tuple[float, ...]
-
-
-def budgets(seeds: Sequence[int], days: int = 4) -> list[Budget]:
-    """Measure what clean tapes cost in false alarms."""
-    counts = {kind: np.zeros(days) for kind in KINDS}
+    Parameters
+    ----------
+    seeds
+        Of the sessions, and of where and when is injected; each is a session by itself.
+    sizes
+        What to inject, by kind; units as in `connectors.injections.inject`.
+    source
+        Makes the clean sessions.
+    progress
+        Told of each session that has been judged.
+    """
+    clean: dict[tuple[str, int], list[int]] = {}
+    recalls: dict[tuple[str, float, int], list[int]] = {}
+    steps = len(seeds) * (1 + sum(len(some) for some in sizes.values()))
+    done = 0
     for seed in seeds:
-        config = MarketSimulation(symbols=_SYMBOLS, minutes=390 * days, seed=seed, anomalies=())
-        session = simulate(config)
-        first = [opens // DAY for opens, _ in session.hours]
-        for anomaly in judged(session, judging()):
-            counts[anomaly.detector][first.index(anomaly.ts_start // DAY)] += 1
-    return [Budget(kind, tuple(counts[kind] / (len(seeds) * _SYMBOLS))) for kind in KINDS]
+        _count_clean(source(seed, _CLEAN_DAYS), clean)
+        progress(done := done + 1, steps)
+        session = source(seed, _INJECTED_DAYS)
+        for kind, some in sizes.items():
+            for size in some:
+                _count_found(session, kind, size, seed, recalls)
+                progress(done := done + 1, steps)
+    return Study(
+        tuple(Clean(*place, *counts) for place, counts in sorted(clean.items())),
+        tuple(Recall(*place, *counts) for place, counts in recalls.items()),
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class Recall:
-    """Events of one size on one day: how many were injected and found, and how many incidents they made."""
+def _count_clean(session: Session, counts: dict[tuple[str, int], list[int]]) -> None:
+    first = [opens // DAY for opens, _ in session.hours]
+    settings = judging()
+    times = session.records["ts_recv"].astype(np.int64)
+    for day, (opens, closes) in enumerate(session.hours, start=1):
+        low, high = np.searchsorted(times, (opens, closes))
+        traded = len(np.unique(session.records["instrument_id"][low:high]))
+        for name in {detector.name for detector in settings.detectors}:
+            counts.setdefault((name, day), [0, 0])[0] += traded
+    for anomaly in judged(session, settings):
+        counts[anomaly.detector, 1 + first.index(anomaly.ts_start // DAY)][1] += 1
 
-    kind: str
-    size: float
-    day: int
-    events: int
-    found: int
-    incidents: int
 
-
-def recalls(kind: str, sizes: Sequence[float], seeds: Sequence[int]) -> list[Recall]:
-    """Measure recall: one event per instrument and day, at a time left to chance after the first hour."""
-    rows = []
-    for size in sizes:
-        events, found, incidents = np.zeros(2, int), np.zeros(2, int), np.zeros(2, int)
-        for seed in seeds:
-            config = MarketSimulation(symbols=_SYMBOLS, minutes=780, seed=seed, anomalies=())
-            session = simulate(config)
-            rng = np.random.default_rng(seed)
-            plan = [
-                Injection(
-                    kind,
-                    key,
-                    int(rng.integers(opens + HOUR, closes - 20 * MINUTE)),
-                    size,
-                    MINUTE if kind == "high_volume" else None,
-                )
-                for opens, closes in session.hours
-                for key in session.symbols.values()
-            ]
-            plan = [
-                i._replace(at_ns=i.at_ns - i.at_ns % MINUTE) if kind == "high_volume" else i for i in plan
-            ]
-            study = inject_all(session, plan, rng)
-            alarms = judged(study, judging())
-            for label in study.labels:
-                day = 0 if label.ts_start < session.hours[0][1] else 1
-                hits = [a for a in alarms if touches(a, label)]
-                events[day] += 1
-                found[day] += any(a.detector == kind for a in hits)
-                incidents[day] += len({a.incident for a in hits})
-        rows += [
-            Recall(kind, size, d + 1, int(events[d]), int(found[d]), int(incidents[d])) for d in range(2)
+def _count_found(
+    session: Session, kind: str, size: float, seed: int, counts: dict[tuple[str, float, int], list[int]]
+) -> None:
+    """Inject one event per instrument and day, at a time left to chance, and count those that are found."""
+    rng = np.random.default_rng(seed)
+    injected = session
+    for opens, closes in session.hours:
+        if closes - _LAST_NS <= opens + _FIRST_NS:
+            continue
+        plan = [
+            Injection(kind, key, _when(rng, kind, opens, closes), size, _lasting(kind))
+            for key in session.symbols.values()
         ]
-    return rows
+        injected = _injected(injected, plan, rng)
+    alarms = judged(injected, judging())
+    for label in injected.labels:
+        day = 1 + sum(label.ts_start >= closes for _, closes in session.hours)
+        hits = [alarm for alarm in alarms if touches(alarm, label)]
+        count = counts.setdefault((kind, size, day), [0, 0, 0])
+        count[0] += 1
+        count[1] += any(alarm.detector == kind for alarm in hits)
+        count[2] += len({alarm.incident for alarm in hits})
+
+
+def _when(rng: np.random.Generator, kind: str, opens: int, closes: int) -> int:
+    at = int(rng.integers(opens + _FIRST_NS, closes - _LAST_NS))
+    return at - at % MINUTE if kind == "high_volume" else at
+
+
+def _lasting(kind: str) -> int | None:
+    return MINUTE if kind == "high_volume" else None
+
+
+def _injected(session: Session, plan: list[Injection], rng: np.random.Generator) -> Session:
+    """Inject all that can be; an instrument that hardly trades there has nothing to measure by."""
+    try:
+        return inject_all(session, plan, rng)
+    except ValueError:
+        for injection in plan:
+            try:
+                session = inject_all(session, [injection], rng)
+            except ValueError:
+                continue
+        return session
 
 
 def touches(anomaly: Anomaly, label: Label) -> bool:
@@ -148,82 +232,3 @@ def touches(anomaly: Anomaly, label: Label) -> bool:
         and anomaly.ts_start <= label.ts_end + MINUTE
         and label.ts_start <= anomaly.ts_end
     )
-
-
-def tables(costs: Sequence[Budget], rows: Sequence[Recall]) -> str:
-    """Return the results as Markdown."""
-    days = len(costs[0].by_day)
-    lines = [
-        "| clean tape, alarms per instrument | " + " | ".join(f"day {d + 1}" for d in range(days)) + " |",
-        "|---|" + "---|" * days,
-    ]
-    lines += [f"| `{c.detector}` | " + " | ".join(f"{v:.2f}" for v in c.by_day) + " |" for c in costs]
-    for kind in KINDS:
-        unit = "times the local median volume" if kind == "high_volume" else "times the 99.99th percentile"
-        lines += [
-            "",
-            f"| `{kind}`: {unit} | day | events | found | recall | incidents per found event |",
-            "|---|---|---|---|---|---|",
-        ]
-        lines += [
-            f"| {r.size:g} | {r.day} | {r.events} | {r.found} | {r.found / r.events:.3f} | "
-            f"{r.incidents / max(r.found, 1):.2f} |"
-            for r in rows
-            if r.kind == kind
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def picture(rows: Sequence[Recall], path: Path) -> None:
-    """Draw recall against size."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, len(KINDS), figsize=(10, 3.6), sharey=True)
-    for axis, kind in zip(axes, KINDS, strict=True):
-        for day, style in ((1, "--"), (2, "-")):
-            mine = [r for r in rows if r.kind == kind and r.day == day]
-            axis.plot(
-                [r.size for r in mine],
-                [r.found / r.events for r in mine],
-                style,
-                marker="o",
-                label=f"day {day}",
-            )
-        axis.axvline(REQUIRED[kind], color="grey", linewidth=0.8)
-        axis.axhline(0.95, color="grey", linewidth=0.8)
-        axis.set(title=kind, xscale="log", ylim=(0, 1.03))
-        axis.set_xlabel(
-            "times the local median volume" if kind == "high_volume" else "times the 99.99th percentile"
-        )
-        axis.legend(loc="lower right")
-    axes[0].set_ylabel("recall")
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the study and print its tables."""
-    parser = argparse.ArgumentParser(prog="python -m models.quality", description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
-    parser.add_argument("--out", type=Path, help="folder for quality-tables.md and quality-recall.png")
-    parser.add_argument(
-        "--required-only", action="store_true", help="measure recall at the required sizes alone"
-    )
-    options = parser.parse_args(arguments)
-    costs = budgets(options.seeds)
-    rows: list[Recall] = []
-    for kind in KINDS:
-        rows += recalls(kind, [REQUIRED[kind]] if options.required_only else SIZES[kind], options.seeds)
-    text = tables(costs, rows)
-    sys.stdout.write(text)
-    if options.out is not None:
-        (options.out / "quality-tables.md").write_text(text)
-        picture(rows, options.out / "quality-recall.png")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -6,14 +6,13 @@ excesses follow a generalised Pareto distribution (peaks over threshold; Siffer,
 the score that is exceeded ``budget`` times on a day of that instrument; who spends more than that is asked
 for rarer scores at once.
 
-Fits are renewed only where the instrument's own data says so (a number of observations, a new UTC day, an
-alarm), the counts are integers, and alarms are learned as little larger than the threshold, so the result is
-the same for any cut of the input, and an anomaly does not teach that it is normal.
+Fits are renewed only where the instrument's own data says so (a number of observations, a new UTC day, a
+further alarm), the counts are integers, and alarms are learned as little larger than the threshold, so
+the result is the same for any cut of the input, and an anomaly does not teach that it is normal.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,28 +20,15 @@ import numpy as np
 
 from operators.scale import Scale
 from operators.severities import FIT, HALVINGS, severities
+from operators.spending import SPENDING, observations_a_day, rarity
 from operators.stretches import ranges, same_day
 from operators.tails import ONE, Histograms
-from tapewatch.records import DAY, MINUTE, Array, Floats, Int64s
+from tapewatch.records import DAY, Array, Floats, Int64s
 
 #: Share of the past that a new UTC day leaves, in sixteenths.
 _KEPT = 13
-#: No alarm is made of what is not at least this rare, however quiet the instrument.
-_COMMONEST_ALARM = 0.01
-_SESSION = 390 * MINUTE
-#: An instrument's pace is not taken from less time than this: trades come in bursts.
-_PACE_TIME = 8 * MINUTE
 #: From this many observations a row on, each row is counted by itself.
 _MANY = 500
-#: Thresholds are set for this many times the budget: caution and the control of spending save as much.
-_AIM = 1.4
-#: Spending beyond the budget by up to this many of its standard deviations is taken for chance.
-_TOLERATED = 0.6
-#: Logarithm of how much rarer a score has to be for each standard deviation beyond.
-_STRICTNESS = 1.2
-#: The same for the days before, as a multiple of the budget.
-_TOLERATED_BEFORE = 3.0
-_LARGEST_PRESSURE = 8.0
 
 #: What is known of one instrument beside its counts.
 _ROW = np.dtype(
@@ -50,15 +36,7 @@ _ROW = np.dtype(
         ("seen", "i8"),
         ("next_fit", "i8"),  # of ``seen``
         ("day", "i8"),
-        ("opened", "i8"),  # first time of the day
-        ("seen_today", "i8"),
-        ("alarms_today", "i8"),  # minutes with alarms
-        ("alarm_minute", "i8"),  # the last of them
-        ("paced_seen", "i8"),  # of ``seen_today``, when the pace was taken
-        ("paced_at", "i8"),
-        ("pace", "f8"),  # observations a nanosecond
-        ("usual_day", "f8"),  # observations on its days so far
-        ("spent", "f8"),  # alarms on its days so far as a multiple of the budget
+        *SPENDING,
         ("threshold", "f8"),  # at the last fit
         *FIT,
     ]
@@ -83,12 +61,16 @@ class Calibration:
         The detector's scale.
     budget
         Alarms per instrument and UTC day on which it traded.
+    gap_ns
+        Alarms of one instrument no further apart than this are one to a person, and count once.
     resume
         A `snapshot` to go on from.
     """
 
-    def __init__(self, scale: Scale, budget: float, resume: dict[str, Any] | None = None) -> None:
-        self._scale, self._budget = scale, budget
+    def __init__(
+        self, scale: Scale, budget: float, gap_ns: int, resume: dict[str, Any] | None = None
+    ) -> None:
+        self._scale, self._budget, self._gap = scale, budget, gap_ns
         self._counts = np.zeros((0, scale.bins), np.int32)
         self._rows = np.zeros(0, _ROW)
         self._used = 0
@@ -112,11 +94,18 @@ class Calibration:
             self._counts = np.concatenate([self._counts, np.zeros((more, self._scale.bins), np.int32)])
         self._used = max(self._used, used)
 
-    def look(self, rows: Array, scores: Floats) -> Verdicts:
-        """Judge scores (one per row) and learn nothing."""
+    def look(self, rows: Array, scores: Floats, times: Int64s) -> Verdicts:
+        """Judge scores (one per row) as `judge` would now, and learn nothing."""
         self._grow(int(rows.max(initial=-1)) + 1)
+        known = self._rows[rows]
+        again = (known["spent_since"] > 0) & (scores >= known["threshold"])
+        again &= times - known["alarmed_at"] > self._gap
+        if again.any():
+            self._fit(rows[again], times[again])
         threshold = self._rows["threshold"][rows]
-        return Verdicts(scores >= threshold, threshold, self.severity(rows, scores))
+        verdicts = Verdicts(scores >= threshold, threshold, self.severity(rows, scores))
+        self._rows[rows] = known
+        return verdicts
 
     def judge(
         self, rows: Array, starts: Int64s, scores: Floats, times: Int64s, *, every: bool = False
@@ -151,7 +140,7 @@ class Calibration:
             until = np.minimum(end[left], begin + room)
             if days is not None:
                 until = same_day(days, begin, until)
-            alarmed = self._alarms(row, begin, until, scores, bins, times, found)
+            ended = self._alarms(row, begin, until, scores, bins, times, found)
             self._count(row, begin, until, bins)
             if every:
                 place = ranges(begin, until - begin)
@@ -160,9 +149,9 @@ class Calibration:
                 found.severity[place] = self.severity(owner, scores[place])
             known["seen"][row] += until - begin
             known["seen_today"][row] += until - begin
-            due = (known["seen"][row] >= known["next_fit"][row]) | alarmed
+            due = (known["seen"][row] >= known["next_fit"][row]) | ended
             if due.any():
-                self._fit(row[due], times[until[due] - 1])
+                self._fit(row[due], times[until[due] - np.where(ended[due], 0, 1)])
             at[left] = until
         return found
 
@@ -188,26 +177,29 @@ class Calibration:
     ) -> Array:
         """Write the alarms of one stretch per row into ``found``, and as what they are learned into ``bins``.
 
-        A stretch ends early, in ``until``, with an alarm in a minute that had none: what follows is judged by
-        a new fit. Return which do.
+        A stretch ends early, in ``until``, before what would be an alarm by a fit that does not know of the
+        one before: it is judged by a new fit. Return which do.
         """
         ended = np.zeros(len(row), bool)
-        limit = self._rows["threshold"][row]
+        limit, learned = self._rows["threshold"][row], self._scale.learned
         for i in np.flatnonzero(_highest(scores, begin, until) >= limit).tolist():
             known, threshold = self._rows[row[i]], float(limit[i])
             at = int(begin[i]) + np.flatnonzero(scores[begin[i] : until[i]] >= threshold)
-            minutes = times[at] // MINUTE
-            new = np.flatnonzero(minutes > known["alarm_minute"])
+            reached = np.maximum.accumulate(np.concatenate([[known["alarmed_at"]], times[at]]))
+            # What follows an alarm closely is part of it.
+            opening = np.flatnonzero(times[at] - reached[:-1] > self._gap)
+            allowed = 1 - int(known["spent_since"])
+            if len(opening) > allowed:
+                until[i], ended[i] = at[opening[allowed]], True
+                at, reached = at[: opening[allowed]], reached[: opening[allowed] + 1]
             size = np.full(len(at), threshold)
-            if len(new):
-                # A burst of alarms is one to a person: what counts is minutes with alarms.
-                at, size, ended[i] = at[: new[0] + 1], size[: new[0] + 1], True
-                until[i] = at[-1] + 1
+            if len(opening) and allowed:
                 # Within the budget it may be an anomaly; beyond, the instrument is like that.
                 beyond = known["alarms_today"] >= self._budget
-                size[-1] *= self._scale.learned**2 if beyond else self._scale.learned
+                size[opening[0]] *= learned**2 if beyond else learned
                 known["alarms_today"] += 1
-                known["alarm_minute"] = minutes[new[0]]
+                known["spent_since"] = 1
+            known["alarmed_at"] = reached[-1]
             bins[at] = np.minimum(bins[at], self._scale.bin_of(size))
             found.alarm[at], found.threshold[at] = True, threshold
             found.severity[at] = self.severity(np.full(len(at), row[i]), scores[at])
@@ -254,8 +246,8 @@ class Calibration:
             zip(row.tolist(), now.tolist(), histograms.tails(), strict=True)
         ):
             known = self._rows[r]
-            per_day, share = self._per_day(known, time), tail.share
-            rare = min(_AIM * self._budget / per_day, _COMMONEST_ALARM) / self._pressure(known)
+            per_day, share = observations_a_day(known, time), tail.share
+            rare = rarity(known, per_day, self._budget)
             threshold = tail.quantile(rare) if rare <= share else histograms.exceeded_by(place, rare)
             if scale.prior_observations:
                 trust = tail.total / (tail.total + scale.prior_observations)
@@ -263,38 +255,12 @@ class Calibration:
             known["u"], known["spread"], known["shape"] = tail.u, tail.spread, tail.shape
             known["share"], known["total"] = share, tail.total
             known["per_day"], known["threshold"] = per_day, threshold
-            seen = int(known["seen"])
+            seen, known["spent_since"] = int(known["seen"]), 0
             known["next_fit"] = seen + min(max(seen // 2, 30), 65_536)
-
-    def _per_day(self, known: np.void, now: int) -> float:
-        """Return observations a day of an instrument: what its days had, or this one is going to have."""
-        usual = float(known["usual_day"]) or _first_day(known, now)
-        return max(usual, float(known["seen_today"]), 1.0)
-
-    def _pressure(self, known: np.void) -> float:
-        """Return how much rarer than the budget says an alarm has to be: spending is held back."""
-        # Alarms that come by chance are as good as Poisson: their variance is their mean.
-        beyond = (int(known["alarms_today"]) - self._budget) / math.sqrt(self._budget)
-        today = math.exp(_STRICTNESS * min(beyond - _TOLERATED, 10.0))
-        before = float(known["spent"]) / _TOLERATED_BEFORE
-        return min(max(today, before, 1.0), _LARGEST_PRESSURE)
 
     def severity(self, rows: Array, scores: Floats) -> Floats:
         """Return severities of 0 to 100 of one score per row, by the latest fits."""
         return severities(self._rows[rows], scores)
-
-
-def _first_day(known: np.void, now: int) -> float:
-    """Return what a first day is going to have if its session is as long as most, at the latest pace."""
-    seen, paced_seen = int(known["seen_today"]), int(known["paced_seen"])
-    since = seen - paced_seen
-    if 3 * since >= seen:
-        known["pace"] = since / max(now - int(known["paced_at"]), _PACE_TIME)
-        known["paced_seen"], known["paced_at"] = seen, now
-    pace = float(known["pace"])
-    # Hours before the session, with few trades, are no part of it.
-    gone = min(max(now - int(known["opened"]), 0), seen / pace if pace else math.inf)
-    return seen + pace * max(_SESSION - gone, 0.0)
 
 
 def _highest(scores: Floats, begin: Array, until: Array) -> Floats:

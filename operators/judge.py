@@ -20,7 +20,7 @@ from tapewatch.documents import Early, Results, ScoreTable
 from tapewatch.records import HOUR, Array, Floats
 from tapewatch.settings import WIDTHS, Width
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 #: What each detector makes of the bars of one width, by its name.
 _Severities: TypeAlias = dict[str, dict[str, Floats]]
 
@@ -70,7 +70,12 @@ class Judge:
             d.id: d.build(saved["logics"].get(d.id)) for d in settings.detectors
         }
         self._calibrations = {
-            d.id: Calibration(d.scale, settings.budget * d.share, saved["calibrations"].get(d.id))
+            d.id: Calibration(
+                d.scale,
+                settings.budget * d.share,
+                d.gap_ns + (WIDTHS[d.bar_width] if d.bar_width else 0),
+                saved["calibrations"].get(d.id),
+            )
             for d in settings.detectors
         }
         widest = max((WIDTHS[width] for width in settings.widths), default=0)
@@ -200,7 +205,7 @@ class Judge:
         is told anew, or taken back for good.
         """
         segments, scores = self._scored(detector, bars, batch, severities, learn=False)
-        verdicts = self._calibrations[detector.id].look(segments.row_of, scores.score)
+        verdicts = self._calibrations[detector.id].look(segments.row_of, scores.score, segments.times)
         verdicts = _only_of(verdicts, scores.score >= detector.least)
         if detector.bar_width in self._together:
             severities.setdefault(detector.bar_width or "", {})[detector.id] = verdicts.severity

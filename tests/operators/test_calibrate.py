@@ -89,12 +89,12 @@ def test_any_cut_and_any_resume_give_the_same_verdicts(
     case: dict[str, int], cuts: list[int], stop: int, budget: float, every: bool
 ) -> None:
     row, scores, times = tape(**case)
-    whole = Calibration(QUICK, budget)
+    whole = Calibration(QUICK, budget, 10 * SECOND)
     wanted = judged(whole, row, scores, times, every=every)
-    found, parts = Calibration(QUICK, budget), []
+    found, parts = Calibration(QUICK, budget, 10 * SECOND), []
     for i, part in enumerate(np.split(np.arange(len(row)), sorted(min(c, len(row)) for c in cuts))):
         if i == stop:
-            found = Calibration(QUICK, budget, pickle.loads(pickle.dumps(found.snapshot())))
+            found = Calibration(QUICK, budget, 10 * SECOND, pickle.loads(pickle.dumps(found.snapshot())))
         parts.append(judged(found, row[part], scores[part], times[part], every=every))
     assert np.array_equal(np.concatenate(parts), wanted, equal_nan=True)
     assert contents(found) == contents(whole)
@@ -104,25 +104,27 @@ def test_any_cut_and_any_resume_give_the_same_verdicts(
 @given(case=cases)
 def test_an_instrument_does_not_depend_on_the_others(case: dict[str, int]) -> None:
     row, scores, times = tape(**case)
-    wanted = judged(Calibration(QUICK, 1.0), row, scores, times, every=True)
+    wanted = judged(Calibration(QUICK, 1.0, 10 * SECOND), row, scores, times, every=True)
     for r in np.unique(row):
         mine = row == r
-        found = judged(Calibration(QUICK, 1.0), row[mine] - r, scores[mine], times[mine], every=True)
+        found = judged(
+            Calibration(QUICK, 1.0, 10 * SECOND), row[mine] - r, scores[mine], times[mine], every=True
+        )
         assert np.array_equal(found, wanted[mine], equal_nan=True)
 
 
 def test_there_are_alarms_in_the_properties_above() -> None:
     """They would hold of nothing, too."""
     row, scores, times = tape(1, 4_000, 3, 3)
-    assert judged(Calibration(QUICK, 1.0), row, scores, times, every=True)[:, 0].sum() > 5
+    assert judged(Calibration(QUICK, 1.0, 10 * SECOND), row, scores, times, every=True)[:, 0].sum() > 5
 
 
 def test_a_score_is_judged_before_it_is_learned() -> None:
     rng = np.random.default_rng(1)
     scores, times = pareto(rng, 3_000), day_of(3_000)
-    before = alone(Calibration(SIZES, 1.0), scores, times)
+    before = alone(Calibration(SIZES, 1.0, 10 * SECOND), scores, times)
     scores[2_000] = 1e8
-    after = alone(Calibration(SIZES, 1.0), scores, times)
+    after = alone(Calibration(SIZES, 1.0, 10 * SECOND), scores, times)
     assert after.threshold[2_000] == before.threshold[2_000]
     assert after.alarm[2_000]
     assert (after.threshold[:2_000] == before.threshold[:2_000]).all()
@@ -130,10 +132,10 @@ def test_a_score_is_judged_before_it_is_learned() -> None:
 
 def test_looking_changes_nothing() -> None:
     rng = np.random.default_rng(2)
-    calibration = Calibration(SIZES, 1.0)
+    calibration = Calibration(SIZES, 1.0, 10 * SECOND)
     alone(calibration, pareto(rng, 3_000), day_of(3_000))
     state = contents(calibration)
-    shown = calibration.look(np.zeros(1, np.intp), np.array([1e7]))
+    shown = calibration.look(np.zeros(1, np.intp), np.array([1e7]), day_of(1) + 7 * HOUR)
     assert shown.alarm.all()
     assert contents(calibration) == state
 
@@ -141,7 +143,7 @@ def test_looking_changes_nothing() -> None:
 def test_nothing_is_an_alarm_during_the_warm_up() -> None:
     scores, times = np.full(SIZES.warm_up, 100.0), day_of(SIZES.warm_up)
     scores[50] = 1e9
-    verdicts = alone(Calibration(SIZES, 1.0), scores, times)
+    verdicts = alone(Calibration(SIZES, 1.0, 10 * SECOND), scores, times)
     assert not verdicts.alarm.any()
     assert np.isinf(verdicts.threshold).all()
 
@@ -152,7 +154,7 @@ def test_the_budget_is_kept_on_clean_scores(index: float) -> None:
     rng = np.random.default_rng(3)
     alarms = np.zeros(3)
     for _ in range(60):
-        calibration = Calibration(SIZES, 1.0)
+        calibration = Calibration(SIZES, 1.0, 10 * SECOND)
         for day in range(3):
             alarms[day] += alone(calibration, pareto(rng, 5_000, index), day_of(5_000, day)).alarm.sum()
     assert ((alarms / 60 > 0.5) & (alarms / 60 < 2.0)).all()
@@ -161,14 +163,14 @@ def test_the_budget_is_kept_on_clean_scores(index: float) -> None:
 def test_one_anomaly_does_not_become_normal() -> None:
     rng = np.random.default_rng(4)
     scores, times = pareto(rng, 20_000), day_of(20_000)
-    clean = alone(Calibration(SIZES, 1.0), scores, times).threshold[-1]
+    clean = alone(Calibration(SIZES, 1.0, 10 * SECOND), scores, times).threshold[-1]
     scores[10_000] = 1e8
-    assert alone(Calibration(SIZES, 1.0), scores, times).threshold[-1] < 1.5 * clean
+    assert alone(Calibration(SIZES, 1.0, 10 * SECOND), scores, times).threshold[-1] < 1.5 * clean
 
 
 def test_spending_is_held_back_on_the_day_and_forgiven_on_the_next() -> None:
     rng = np.random.default_rng(5)
-    calibration = Calibration(SIZES, 1.0)
+    calibration = Calibration(SIZES, 1.0, 10 * SECOND)
     scores, times = pareto(rng, 20_000), day_of(20_000)
     scores[5_000:15_000:1_000] = 8_000.0 * 1.05 ** np.arange(10)
     first = alone(calibration, scores, times)
@@ -186,10 +188,10 @@ def test_a_burst_is_one_alarm_against_the_budget() -> None:
     minute = times // MINUTE
     inside = np.flatnonzero(minute == minute[10_000])
     once[inside[0]], often[inside] = 1e6, 1e6
-    thresholds = [alone(Calibration(SIZES, 1.0), s, times).threshold for s in (once, often)]
+    thresholds = [alone(Calibration(SIZES, 1.0, 10 * SECOND), s, times).threshold for s in (once, often)]
     assert thresholds[1][inside[-1] + 1] < 1.5 * thresholds[0][inside[-1] + 1]
     assert len(inside) > 10
-    assert alone(Calibration(SIZES, 1.0), often, times).alarm[inside].all()
+    assert alone(Calibration(SIZES, 1.0, 10 * SECOND), often, times).alarm[inside].all()
 
 
 def test_hours_before_the_session_do_not_make_the_first_day_look_quiet() -> None:
@@ -197,7 +199,7 @@ def test_hours_before_the_session_do_not_make_the_first_day_look_quiet() -> None
     rng = np.random.default_rng(7)
     early = OPENS - 6 * HOUR + np.arange(360) * MINUTE
     times = np.concatenate([early, day_of(15_600)])
-    verdicts = alone(Calibration(QUICK, 1.0), pareto(rng, len(times)), times)
+    verdicts = alone(Calibration(QUICK, 1.0, 10 * SECOND), pareto(rng, len(times)), times)
     late = slice(360 + 15_600 // 13, None)
     true = 100.0 * 15_600 ** (1 / 2.5)
     assert 0.4 * true < np.median(verdicts.threshold[late]) < 2.5 * true
@@ -206,7 +208,7 @@ def test_hours_before_the_session_do_not_make_the_first_day_look_quiet() -> None
 
 def test_severity_grows_with_the_score() -> None:
     rng = np.random.default_rng(8)
-    calibration = Calibration(SIZES, 1.0)
+    calibration = Calibration(SIZES, 1.0, 10 * SECOND)
     alone(calibration, pareto(rng, 20_000), day_of(20_000))
     scores = np.array([1.0, 100.0, 1_000.0, 5_000.0, 20_000.0, 1e6])
     severities = calibration.severity(np.zeros(6, np.intp), scores)
@@ -217,13 +219,41 @@ def test_severity_grows_with_the_score() -> None:
 def test_a_fit_after_an_alarm_does_not_take_the_pace_from_a_handful_of_scores() -> None:
     rng = np.random.default_rng(9)
     scores, times = pareto(rng, 20_000), day_of(20_000)
-    clean = alone(Calibration(SIZES, 1.0), scores, times).threshold
+    clean = alone(Calibration(SIZES, 1.0, 10 * SECOND), scores, times).threshold
     fits = np.flatnonzero(np.diff(clean[5_000:])) + 5_001
     for place in (fits[0] + np.arange(0, 60, 10)).tolist():
-        with_alarm = scores.copy()
-        with_alarm[place] = 1.01 * clean[place]
-        threshold = alone(Calibration(SIZES, 1.0), with_alarm, times).threshold
-        assert threshold[place + 1] > 0.97 * threshold[place]
+        with_alarms = scores.copy()
+        with_alarms[[place, place + 20]] = 1.01 * clean[place], 1e6
+        threshold = alone(Calibration(SIZES, 1.0, 10 * SECOND), with_alarms, times).threshold
+        assert threshold[place + 20] > 0.97 * threshold[place]
+
+
+def test_a_fit_for_the_first_score_of_a_batch_is_that_of_an_uncut_tape() -> None:
+    rng = np.random.default_rng(12)
+    scores, times = pareto(rng, 2_000), day_of(2_000)
+    times[1_200:] += 3 * HOUR
+    scores[[1_100, 1_200]] = 1e5, 2e5
+    whole = alone(Calibration(SIZES, 1.0, 10 * SECOND), scores, times)
+    cut = Calibration(SIZES, 1.0, 10 * SECOND)
+    alone(cut, scores[:1_200], times[:1_200])
+    late = alone(cut, scores[1_200:], times[1_200:])
+    assert whole.alarm[1_100]
+    assert (late.threshold == whole.threshold[1_200:]).all()
+
+
+def test_alarms_beyond_the_budget_teach_what_the_instrument_is_like() -> None:
+    rng = np.random.default_rng(13)
+    scores, times = pareto(rng, 20_000), day_of(20_000)
+    scores[[8_000, 10_000, 12_000]] = 3e4, 1e5, 3e5
+    told = []
+    for learned in (1.0, 3.0):
+        scale = Scale(
+            lowest=0, octaves=32, shape=0.45, spread=0.5, prior_peaks=200, warm_up=400, learned=learned
+        )
+        calibration = Calibration(scale, 1.0, 10 * SECOND)
+        alone(calibration, scores, times)
+        told.append(alone(calibration, pareto(rng, 20_000), day_of(20_000, 1)).threshold[0])
+    assert told[1] > 1.3 * told[0]
 
 
 def test_standard_deviations_begin_from_what_is_usual() -> None:
@@ -234,5 +264,35 @@ def test_standard_deviations_begin_from_what_is_usual() -> None:
     rng = np.random.default_rng(10)
     scores = 0.1 + 0.1 * rng.random(390 * 10)
     times = np.concatenate([day_of(390, day) for day in range(10)])
-    threshold = alone(Calibration(sigmas, 1.0), scores, times).threshold
+    threshold = alone(Calibration(sigmas, 1.0, 6 * MINUTE), scores, times).threshold
     assert threshold[50] > 2.0 > 0.5 > threshold[-1] > 0.3
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=cases, factor=st.floats(0.5, 1e4), wait=st.integers(0, 100 * MINUTE))
+def test_looking_says_what_judging_says(case: dict[str, int], factor: float, wait: int) -> None:
+    row, scores, times = tape(**case)
+    calibration = Calibration(QUICK, 1.0, 10 * SECOND)
+    judged(calibration, row, scores, times, every=False)
+    rows = np.unique(row)
+    next_scores, later = 100.0 * factor * np.ones(len(rows)), np.full(len(rows), times.max() + wait)
+    # On a new day more changes than a look can know.
+    later = np.minimum(later, times.max() // DAY * DAY + DAY - 1)
+    same_day = np.array([times[row == r].max() // DAY == later[0] // DAY for r in rows])
+    state = contents(calibration)
+    shown = calibration.look(rows, next_scores, later)
+    assert contents(calibration) == state
+    wanted = calibration.judge(rows, np.arange(len(rows) + 1), next_scores, later, every=True)
+    assert (shown.alarm == wanted.alarm)[same_day].all()
+    loud = same_day & wanted.alarm
+    assert (shown.threshold == wanted.threshold)[loud].all()
+    assert (shown.severity == wanted.severity)[loud].all()
+
+
+def test_what_lasts_is_not_cut_short_by_its_own_spending() -> None:
+    rng = np.random.default_rng(11)
+    scores, times = pareto(rng, 20_000), day_of(20_000)
+    lasting = slice(10_000, 10_200)
+    scores[lasting] = 12_000.0
+    verdicts = alone(Calibration(SIZES, 1.0, 10 * SECOND), scores, times)
+    assert verdicts.alarm[lasting].all()

@@ -1,0 +1,91 @@
+"""The alarm budget of an instrument: how long its day is, what it has spent, how rare an alarm has to be."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tapewatch.records import MINUTE
+
+#: Times are ns.
+SPENDING = [
+    ("opened", "i8"),  # first time of the day
+    ("seen_today", "i8"),
+    ("alarms_today", "i8"),  # those that follow another closely left aside
+    ("alarmed_at", "i8"),  # the last time of an alarm
+    ("spent_since", "i8"),  # of ``alarms_today``, since the last fit
+    ("paced_seen", "i8"),  # of ``seen_today``, when the pace was taken
+    ("paced_at", "i8"),
+    ("pace", "f8"),  # observations a nanosecond
+    ("usual_day", "f8"),  # observations on its days so far
+    ("spent", "f8"),  # alarms on its days so far as a multiple of the budget
+]
+#: No alarm is made of what is not at least this rare, however quiet the instrument.
+_COMMONEST_ALARM = 0.01
+_SESSION = 390 * MINUTE
+#: An instrument's pace is not taken from less time than this: trades come in bursts.
+_PACE_TIME = 8 * MINUTE
+#: Thresholds are set for this many times the budget: caution and the control of spending save as much.
+_AIM = 1.4
+#: Spending beyond the budget by up to this many of its standard deviations is taken for chance.
+_TOLERATED = 0.6
+#: Logarithm of how much rarer a score has to be for each standard deviation beyond.
+_STRICTNESS = 1.2
+#: The same for the days before, as a multiple of the budget.
+_TOLERATED_BEFORE = 3.0
+_LARGEST_PRESSURE = 8.0
+
+
+def rarity(known: np.void, per_day: float, budget: float) -> float:
+    """Return how rare a score has to be to be an alarm.
+
+    Parameters
+    ----------
+    known
+        The fields of `SPENDING`.
+    per_day
+        Observations a day.
+    budget
+        Alarms a day.
+
+    Examples
+    --------
+    >>> known = np.zeros(1, SPENDING)[0]
+    >>> round(1 / rarity(known, 14_000.0, 1.0))
+    10000
+    >>> known["alarms_today"] = 4
+    >>> round(1 / rarity(known, 14_000.0, 1.0))
+    80000
+    """
+    # Alarms that come by chance are as good as Poisson: their variance is their mean.
+    beyond = (int(known["alarms_today"]) - budget) / math.sqrt(budget)
+    today = math.exp(_STRICTNESS * min(beyond - _TOLERATED, 10.0))
+    pressure = max(today, float(known["spent"]) / _TOLERATED_BEFORE, 1.0)
+    return min(_AIM * budget / per_day, _COMMONEST_ALARM) / min(pressure, _LARGEST_PRESSURE)
+
+
+def observations_a_day(known: np.void, now: int) -> float:
+    """Return observations a day of an instrument: what its days had, or its first one is going to have.
+
+    A first day is taken for a session as long as most, at the latest pace, which is noted in ``known``.
+
+    Examples
+    --------
+    >>> known = np.zeros(1, SPENDING)[0]
+    >>> known["seen_today"] = 400
+    >>> observations_a_day(known, 39 * MINUTE)
+    4000.0
+    """
+    seen = int(known["seen_today"])
+    usual = float(known["usual_day"])
+    if usual:
+        return max(usual, float(seen))
+    since = seen - int(known["paced_seen"])
+    if 3 * since >= seen:
+        known["pace"] = since / max(now - int(known["paced_at"]), _PACE_TIME)
+        known["paced_seen"], known["paced_at"] = seen, now
+    pace = float(known["pace"])
+    # Hours before the session, with few trades, are no part of it.
+    gone = min(max(now - int(known["opened"]), 0), seen / pace if pace else math.inf)
+    return max(seen + pace * max(_SESSION - gone, 0.0), 1.0)
