@@ -15,7 +15,8 @@ import numpy as np
 from connectors.dbn_writer import write_dbn
 from connectors.market_simulator import MarketSimulation, simulate
 from connectors.sessions import Session
-from connectors.store import Document, Store
+from connectors.store_questions import Document
+from connectors.store_sqlite import SqliteStore
 from tapewatch.records import HOUR, MINUTE
 
 mpl.use("Agg")
@@ -43,7 +44,7 @@ def _simple() -> None:
 
 
 @contextmanager
-def _judged(session: Session) -> Iterator[Store]:
+def _judged(session: Session) -> Iterator[SqliteStore]:
     """Yield the results of the market flow on a session."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -54,7 +55,7 @@ def _judged(session: Session) -> Iterator[Store]:
         }
         command = [sys.executable, "-m", "bytewax.run", "flows.market:flow"]
         subprocess.run(command, env=environment, check=True)  # noqa: S603
-        with Store(folder / "results.db") as store:
+        with SqliteStore(folder / "results.db") as store:
             yield store
 
 

@@ -126,9 +126,7 @@ def test_environment_over_dotenv_over_file_over_default(
     toml = toml if not isinstance(OTHERS[key], str) else toml.replace(OTHERS[key], f'"{OTHERS[key]}"')
     (place / "tapewatch.toml").write_text(toml)
     if key in SECRETS:
-        assert (
-            message() == f"`{key}` must not be in tapewatch.toml, as it is a secret; set {variable} instead"
-        )
+        assert message() == f"`{key}` is a secret and must not be in tapewatch.toml; set {variable} instead"
         (place / "tapewatch.toml").unlink()
     else:
         assert value_of(load(), key) == wanted
