@@ -209,7 +209,7 @@ class BulkWriter:
                 answer = ask()
             except (elasticsearch.TransportError, elasticsearch.ApiError) as error:
                 status = error.meta.status if isinstance(error, elasticsearch.ApiError) else 503
-                refused = status in (401, 403) and waiting.seconds < _REFUSED_SECONDS
+                refused = status == 401 and waiting.seconds < _REFUSED_SECONDS
                 wrong = isinstance(error, elasticsearch.UnsupportedProductError)
                 if wrong or not (refused or status == 429 or status >= 500):
                     raise UserError(explain(error, self._settings)) from None
