@@ -24,6 +24,7 @@ REQUEST_BYTES = 2 << 20
 #: Seconds for which a refusal of who we are is taken for a cluster that is not quite up again.
 _REFUSED_SECONDS = 30.0
 _IDS = 1000
+_TOO_LARGE, _MOST_OF_TOO_LARGE = "too_large", 10_000
 # Of the cluster's state, not of the document: the next one would fare no better.
 _STATE_ERRORS = (
     "validation_exception",
@@ -48,7 +49,9 @@ class BulkWriter:
     source
         Name of the stream (``source.name``).
     stopping
-        Says whether the run is to end; then a cluster that is away is not waited for any longer.
+        Says whether the run is to end; then a cluster that is away is not waited for much longer.
+    pause
+        Called with the seconds to wait before something is tried again.
     """
 
     def __init__(
@@ -57,9 +60,10 @@ class BulkWriter:
         settings: ElasticsearchSettings,
         source: str = "",
         stopping: Callable[[], bool] = lambda: False,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._client, self._settings, self._source, self._stopping = client, settings, source, stopping
-        self._pause: Callable[[float], None] = time.sleep
+        self._client, self._settings, self._source = client, settings, source
+        self._stopping, self._pause = stopping, pause
 
     def write(self, results: Sequence[Results]) -> int:
         """Write results in their order, and return how many anomalies were not there before.
@@ -187,9 +191,7 @@ class BulkWriter:
                 if error.meta.status == 413 and len(operations) > 1:
                     return None
                 if error.meta.status == 413:
-                    return [
-                        {"status": 413, "error": {"type": "too_large", "reason": "larger than a request"}}
-                    ]
+                    return [{"status": 413, "error": {"type": _TOO_LARGE, "reason": "larger than a request"}}]
                 raise
             items = [next(iter(item.values())) for item in answer.body.get("items", ())]
             if len(items) != len(operations):
@@ -210,7 +212,7 @@ class BulkWriter:
             except (elasticsearch.TransportError, elasticsearch.ApiError) as error:
                 status = error.meta.status if isinstance(error, elasticsearch.ApiError) else 503
                 refused = status == 401 and waiting.seconds < _REFUSED_SECONDS
-                wrong = isinstance(error, elasticsearch.UnsupportedProductError)
+                wrong = status == 501 or isinstance(error, elasticsearch.UnsupportedProductError)
                 if wrong or not (refused or status == 429 or status >= 500):
                     raise UserError(explain(error, self._settings)) from None
                 waiting.wait(explain(error, self._settings))
@@ -235,7 +237,7 @@ class BulkWriter:
                 "document_id": operation.id,
                 "error": str(error.get("type")),
                 "reason": str(error.get("reason"))[:1000],
-                "document": operation.body.decode(),
+                "document": operation.body.decode()[: _MOST_OF_TOO_LARGE if _too_large(error) else None],
             }
             for operation, error in refused
         ]
@@ -245,6 +247,10 @@ class BulkWriter:
             self._settings.url, len(letters), letters[0]["error"], letters[0]["reason"][:200],
             alias(self._settings.index_prefix, "dead-letters"),
         )  # fmt: skip
+
+
+def _too_large(error: dict[str, Any]) -> bool:
+    return error.get("type") == _TOO_LARGE
 
 
 def _may_pass(status: int, error: dict[str, Any]) -> bool:
@@ -262,7 +268,7 @@ def _requests(operations: Sequence[Operation]) -> Iterator[list[Operation]]:
     request: list[Operation] = []
     size = 0
     for operation in operations:
-        length = len(operation.body) + 150
+        length = len(operation.body) + len(operation.target) + len(operation.id) + 120
         if request and size + length > REQUEST_BYTES:
             yield request
             request, size = [], 0

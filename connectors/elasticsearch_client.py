@@ -34,7 +34,7 @@ def connect(settings: ElasticsearchSettings, request_seconds: float = REQUEST_SE
         If the client library is not installed, or what the settings say of who we are does not fit together.
     """
     try:
-        from elasticsearch import Elasticsearch
+        from elasticsearch import Elasticsearch, SerializationError
         from elasticsearch.serializer import JsonSerializer
     except ImportError:
         raise UserError(
@@ -43,7 +43,10 @@ def connect(settings: ElasticsearchSettings, request_seconds: float = REQUEST_SE
 
     class Json(JsonSerializer):
         def loads(self, data: bytes) -> Any:  # noqa: ANN401 - any JSON
-            return orjson.loads(data)
+            try:
+                return orjson.loads(data)
+            except orjson.JSONDecodeError as error:
+                raise SerializationError("the answer is no JSON") from error
 
     # It tells of failed requests in its own words; we do in ours.
     logging.getLogger("elastic_transport").setLevel(logging.CRITICAL)
@@ -173,6 +176,8 @@ def _connection_words(error: Exception) -> str:
         ("No route to host", "no route to host"),
         ("RemoteDisconnected", "it hangs up; is it https that the server speaks there?"),
         ("Connection reset", "connection reset"),
+        ("no JSON", "its answer is no JSON"),
+        ("IncompleteRead", "its answer breaks off"),
     ):
         if sign in text:
             return words

@@ -239,7 +239,7 @@ def document_operations(
             case "profiles":
                 ts, names = document.get("ts_last") or now, ["user_id"]
             case "dead-letters":
-                ts, names = now, ["index", "document_id", "document"]
+                ts, names = now, ["index", "document_id"]
             case _:
                 msg = f"{kind} are written as results"
                 raise ValueError(msg)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from connectors.elasticsearch_client import check_server, connect, explained
 from connectors.elasticsearch_queries import PAGE, Query, buckets_of, document_of, exact
@@ -11,6 +13,10 @@ from connectors.elasticsearch_schema import alias
 from connectors.store_questions import Document
 from tapewatch.errors import UserError
 from tapewatch.settings_elasticsearch import ElasticsearchSettings
+
+Answer = TypeVar("Answer")
+#: How often, and after how many seconds, an index that is not ready yet is asked again.
+_TRIES, _PAUSE = 10, 0.2
 
 
 class Searching:
@@ -29,15 +35,32 @@ class Searching:
 
     def search(self, kind: str, query: Sequence[Query] = (), **body: Any) -> Query:  # noqa: ANN401 - any JSON
         """Return the answer to a search over all documents of a kind."""
-        with explained(self._settings):
-            answer = self._client.search(
+        answer = self._ask(
+            partial(
+                self._client.search,
                 index=alias(self._settings.index_prefix, kind),
                 ignore_unavailable=True,
                 allow_no_indices=True,
+                allow_partial_search_results=False,
                 query={"bool": {"filter": list(query)}},
                 **body,
             )
+        )
         return dict(answer.body)
+
+    def _ask(self, ask: Callable[[], Answer]) -> Answer:
+        """Return an answer of all days; one whose index is just being made is waited for."""
+        import elasticsearch
+
+        with explained(self._settings):
+            for _ in range(_TRIES):
+                try:
+                    return ask()
+                except elasticsearch.ApiError as error:
+                    if error.meta.status != 503:
+                        raise
+                    time.sleep(_PAUSE)
+            return ask()
 
     def hits(
         self,
@@ -89,12 +112,12 @@ class Searching:
         """Return the number of documents of each kind."""
         searches: list[Query] = []
         for kind in kinds:
+            name = alias(self._settings.index_prefix, kind)
             searches += [
-                {"index": alias(self._settings.index_prefix, kind), "ignore_unavailable": True},
+                {"index": name, "ignore_unavailable": True, "allow_partial_search_results": False},
                 {"size": 0, "track_total_hits": True},
             ]
-        with explained(self._settings):
-            answers = self._client.msearch(searches=searches)["responses"]
+        answers = self._ask(partial(self._client.msearch, searches=searches))["responses"]
         found = {}
         for kind, answer in zip(kinds, answers, strict=True):
             if "error" in answer:

@@ -81,7 +81,7 @@ class Server:
         who = {}
         if self.secured:
             who = {"username": "hub", "password": SecretStr("hub-secret"), "ca_certs": str(self.ca_certs)}
-        prefix = f"test{next(_prefixes)}"
+        prefix = f"test{os.getpid()}-{next(_prefixes)}"
         made = ElasticsearchSettings(**{"url": self.url, "index_prefix": prefix, **who, **changes})
         try:
             yield made
