@@ -51,8 +51,9 @@ def results(run: int) -> list[Results]:
 def _anomaly(key: str, symbol: int, ts: int) -> Anomaly:
     name = anomaly_id("market", "", "high_volume", key, symbol, ts)
     return Anomaly(
-        name, name, 1, "market", "high_volume", "XSIM.TAPE", 95, symbol, key, key, ts + MINUTE, ts, ts + MINUTE,
-        61.5, 6.5, 4.0, 90_000.0, 10_000.0, "Volume of 90,000 in a minute, 9 times what is usual.",
+        name, name, 1, "market", "high_volume", "XSIM.TAPE", 95, symbol, key, key, ts + MINUTE, ts,
+        ts + MINUTE, 61.5, 6.5, 4.0, 90_000.0, 10_000.0,
+        "Volume of 90,000 in a minute, 9 times what is usual.",
         {"trades": 0.75, "average_size": 0.25}, _MONDAY,
     )  # fmt: skip
 
