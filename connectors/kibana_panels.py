@@ -12,6 +12,8 @@ Json = dict[str, Any]
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 #: Colours of severity, which change where its meaning does: once a day, once in a hundred days.
 _SEVERITY = {"domain": [0, 50, 75, 90, 100], "range": ["#c6d4e1", "#f4d35e", "#ee964b", "#d1495b", "#7b1e3a"]}
+#: 24 hours, and days where they begin.
+_CLOCK = {"seconds": "%H:%M:%S", "minutes": "%H:%M", "hours": "%H:%M", "date": "%d %b", "month": "%b %Y"}
 #: Buckets of time that a panel is cut into, at most; Elasticsearch chooses round ones.
 _STEPS = 90
 _KEYS = 25
@@ -53,15 +55,20 @@ def _by_time(inner: str, field: str, size: int) -> Json:
 
 
 def _time_axis(field: str) -> Json:
-    return {"field": field, "type": "temporal", "scale": {"type": "utc"}, "title": None}
-
-
-def _colour(field: str, *, legend: bool) -> Json:
     return {
         "field": field,
+        "type": "temporal",
+        "scale": {"type": "utc"},
+        "title": None,
+        "axis": {"format": _CLOCK},
+    }
+
+
+def _colour(*, legend: bool) -> Json:
+    return {
+        "field": "severity",
         "type": "quantitative",
         "scale": {**_SEVERITY, "interpolate": "rgb"},
-        "title": "severity",
         **({} if legend else {"legend": None}),
     }
 
@@ -70,11 +77,42 @@ def _spec(data: Json, **rest: Any) -> Json:  # noqa: ANN401 - any Vega-Lite
     return {"$schema": _SCHEMA, "data": data, "config": {"view": {"stroke": None}}, **rest}
 
 
+def _rows(inner: str = "") -> list[Json]:
+    """Return what makes flat rows of buckets: ``severity``, ``anomalies``, ``from`` and ``name``."""
+    bucket = "datum.cell" if inner else "datum"
+    flat: list[Json] = [
+        {"calculate": f"{bucket}.key", "as": "name"},
+        {"calculate": f"{bucket}.worst.value", "as": "severity"},
+        {"calculate": f"{bucket}.doc_count", "as": "anomalies"},
+    ]
+    if not inner:
+        return flat
+    # As text, for a tooltip would tell the time of the browser.
+    moment = {"calculate": "utcFormat(datum.key, '%d %b %Y %H:%M:%S')", "as": "from"}
+    return [{"flatten": [f"{inner}.buckets"], "as": ["cell"]}, *flat, moment]
+
+
+def _tooltip(name: str, *, time: bool) -> list[Json]:
+    return [
+        *([{"field": "from", "type": "nominal", "title": "from (UTC)"}] if time else []),
+        {"field": "name", "type": "nominal", "title": name},
+        {"field": "severity", "type": "quantitative", "title": "worst severity", "format": ".0f"},
+        {"field": "anomalies", "type": "quantitative"},
+    ]
+
+
+def _names(*, labels: Json) -> Json:
+    """Return an axis of names, the worst on top."""
+    order = {"field": "severity", "op": "max", "order": "descending"}
+    return {"field": "name", "type": "nominal", "title": None, "sort": order, **labels}
+
+
 def panels(prefix: str) -> list[Panel]:
     """Return the panels for indices with this prefix."""
-    counted = {"field": "cell.doc_count", "type": "quantitative", "title": "anomalies"}
-    severe = {"field": "cell.worst.value", "type": "quantitative", "title": "severity", "format": ".0f"}
-    when = {"field": "key", "type": "temporal", "title": "from (UTC)", "format": "%d %b %H:%M:%S"}
+    severity = {"field": "severity", "type": "quantitative", "title": "worst severity"}
+    number = {"field": "anomalies", "type": "quantitative"}
+    ranked = {"field": "key", "size": 15, "order": [{"worst": "desc"}, {"_key": "asc"}]}
+    keys = {"keys": {"terms": ranked, "aggs": {"worst": {"max": {"field": "severity"}}}}}
     return [
         Panel(
             "severity-over-time",
@@ -83,24 +121,14 @@ def panels(prefix: str) -> list[Panel]:
             (0, 0, 32, 12),
             _spec(
                 _data(prefix, "time", _by_time("detectors", "detector", 20)),
-                transform=[{"flatten": ["detectors.buckets"], "as": ["cell"]}],
+                transform=_rows("detectors"),
                 mark={"type": "point", "filled": True, "opacity": 0.75},
                 encoding={
                     "x": _time_axis("key"),
-                    "y": {
-                        "field": "cell.worst.value",
-                        "type": "quantitative",
-                        "title": "worst severity",
-                        "scale": {"domain": [0, 100]},
-                    },
-                    "color": {"field": "cell.key", "type": "nominal", "title": "detector"},
-                    "size": {**counted, "scale": {"range": [30, 300]}, "legend": None},
-                    "tooltip": [
-                        when,
-                        {"field": "cell.key", "type": "nominal", "title": "detector"},
-                        severe,
-                        counted,
-                    ],
+                    "y": {**severity, "scale": {"domain": [0, 100]}},
+                    "color": {"field": "name", "type": "nominal", "title": "detector"},
+                    "size": {**number, "scale": {"range": [30, 300]}, "legend": None},
+                    "tooltip": _tooltip("detector", time=True),
                 },
             ),
         ),
@@ -110,40 +138,14 @@ def panels(prefix: str) -> list[Panel]:
             "The symbols with the worst anomalies; the length tells how many there are.",
             (32, 0, 16, 12),
             _spec(
-                _data(
-                    prefix,
-                    "keys",
-                    {
-                        "keys": {
-                            "terms": {
-                                "field": "key",
-                                "size": 15,
-                                "order": [{"worst": "desc"}, {"_key": "asc"}],
-                            },
-                            "aggs": {"worst": {"max": {"field": "severity"}}},
-                        }
-                    },
-                ),
+                _data(prefix, "keys", keys),
+                transform=_rows(),
                 mark={"type": "bar"},
                 encoding={
-                    "y": {
-                        "field": "key",
-                        "type": "nominal",
-                        "title": None,
-                        "sort": {"field": "worst.value", "op": "max", "order": "descending"},
-                    },
-                    "x": {"field": "doc_count", "type": "quantitative", "title": "anomalies"},
-                    "color": _colour("worst.value", legend=False),
-                    "tooltip": [
-                        {"field": "key", "type": "nominal", "title": "symbol"},
-                        {
-                            "field": "worst.value",
-                            "type": "quantitative",
-                            "title": "severity",
-                            "format": ".0f",
-                        },
-                        {"field": "doc_count", "type": "quantitative", "title": "anomalies"},
-                    ],
+                    "y": _names(labels={}),
+                    "x": number,
+                    "color": _colour(legend=False),
+                    "tooltip": _tooltip("symbol", time=False),
                 },
             ),
         ),
@@ -154,24 +156,13 @@ def panels(prefix: str) -> list[Panel]:
             (0, 12, 48, 16),
             _spec(
                 _data(prefix, "time", _by_time("keys", "key", _KEYS)),
-                transform=[{"flatten": ["keys.buckets"], "as": ["cell"]}],
+                transform=_rows("keys"),
                 mark={"type": "square", "size": 90, "opacity": 1},
                 encoding={
                     "x": _time_axis("key"),
-                    "y": {
-                        "field": "cell.key",
-                        "type": "nominal",
-                        "title": None,
-                        "sort": {"field": "cell.worst.value", "op": "max", "order": "descending"},
-                        "axis": {"grid": True, "labelOverlap": False},
-                    },
-                    "color": _colour("cell.worst.value", legend=True),
-                    "tooltip": [
-                        when,
-                        {"field": "cell.key", "type": "nominal", "title": "symbol"},
-                        severe,
-                        counted,
-                    ],
+                    "y": _names(labels={"axis": {"grid": True, "labelOverlap": False}}),
+                    "color": _colour(legend=True),
+                    "tooltip": _tooltip("symbol", time=True),
                 },
             ),
         ),
