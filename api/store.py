@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from connectors.store import Store
+from connectors.store_sqlite import SqliteStore
 from tapewatch.settings import Settings
 
 
-def opened(settings: Settings) -> Store:
+def opened(settings: Settings) -> SqliteStore:
     """Open the results of the settings, anew for each request: a store may be replaced at any time.
 
     Raises
@@ -16,4 +16,4 @@ def opened(settings: Settings) -> Store:
     UserError
         If there are none, or they cannot be read.
     """
-    return Store(Path(settings.sinks.sqlite.path))
+    return SqliteStore(Path(settings.sinks.sqlite.path))

@@ -19,6 +19,7 @@ from connectors.elasticsearch_client import check_server, connect
 from connectors.elasticsearch_documents import merged
 from connectors.elasticsearch_schema import create
 from connectors.elasticsearch_upkeep import wipe
+from connectors.sqlite_early import Leftovers
 from tapewatch.documents import BAR, Anomaly, BarTable, Results, anomaly_id
 from tapewatch.records import DAY, MINUTE, SECOND
 from tapewatch.settings_elasticsearch import ElasticsearchSettings
@@ -67,7 +68,7 @@ def _ours(client: Any, settings: ElasticsearchSettings, batches: Sequence[Result
 
 def _actions(settings: ElasticsearchSettings, batches: Sequence[Results]) -> Iterator[dict[str, Any]]:
     """Yield the same documents as a person would hand them to the client's helper: dicts and ids."""
-    for operation in merged(batches, settings.index_prefix, "", 0)[0].values():
+    for operation in merged(batches, settings.index_prefix, "", 0, Leftovers([])).operations.values():
         yield {"_index": operation.target, "_id": operation.id, "_source": orjson.loads(operation.body)}
 
 

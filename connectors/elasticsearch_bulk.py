@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from connectors.elasticsearch_client import explain
 from connectors.elasticsearch_documents import Operation, document_operations, merged, settled
+from connectors.elasticsearch_early import EarlyMarks
 from connectors.elasticsearch_schema import alias
 from connectors.elasticsearch_waiting import Waiting
 from tapewatch.documents import Results
@@ -64,6 +65,7 @@ class BulkWriter:
     ) -> None:
         self._client, self._settings, self._source = client, settings, source
         self._stopping, self._pause = stopping, pause
+        self._marks = EarlyMarks(client, settings.index_prefix, source, self._insist)
 
     def write(self, results: Sequence[Results]) -> int:
         """Write results in their order, and return how many anomalies were not there before.
@@ -79,11 +81,16 @@ class BulkWriter:
             If the cluster is away and the run is to end.
         """
         prefix = self._settings.index_prefix
-        operations, gone = merged(results, prefix, self._source, time.time_ns())
-        if gone:
-            for name, index in self._find(sorted(gone)):
+        changes = merged(results, prefix, self._source, time.time_ns(), self._marks.left())
+        # What a kill leaves must not be an anomaly told early without its mark.
+        self.send(self._marks.new(changes))
+        operations = changes.operations
+        if changes.gone:
+            for name, index in self._find(sorted(changes.gone)):
                 operations[name] = Operation("anomalies", index, name, b"", action="delete")
-        return self.send(operations.values())
+        new = self.send(operations.values())
+        self.send(self._marks.over(changes))
+        return new
 
     def write_documents(self, kind: str, documents: Sequence[dict[str, Any]]) -> None:
         """Write reviews or profiles; times are int64 ns. Raises as `write` does."""

@@ -10,19 +10,21 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 
 from connectors.elasticsearch_schema import daily_index, document_id, index_of, timeless_index
+from connectors.sqlite_early import Leftovers, Settled
 from tapewatch.documents import (
     ANOMALY_FIELDS,
     BAR_FIELDS,
     SCORE_FIELDS,
-    Anomaly,
     BarTable,
+    Early,
+    LateTable,
     Results,
     ScoreTable,
     bar_rows,
@@ -30,10 +32,12 @@ from tapewatch.documents import (
     score_rows,
     to_json,
 )
+from tapewatch.late_rows import LATE_FIELDS, late_rows
 from tapewatch.records import DAY, Array
 
 #: The version of a finished bar; that of an unfinished one is its volume, which only grows.
 _FINAL = 2**62
+_ID, _EVENT, _DETECTED_AT = (ANOMALY_FIELDS.index(name) for name in ("id", "ts_event", "detected_at"))
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
@@ -64,10 +68,27 @@ class Operation(NamedTuple):
         return b"%s}}\n%s\n" % (head.encode(), self.body) if self.body else b"%s}}\n" % head.encode()
 
 
-def merged(
-    results: Iterable[Results], prefix: str, source: str, now: int
-) -> tuple[dict[str, Operation], set[str]]:
-    """Return what is to be written of several results in their order, and which anomalies are to go.
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What several results lead to, each document once.
+
+    Attributes
+    ----------
+    operations
+        By the id of their document.
+    gone
+        Ids of anomalies that were taken back and not told again.
+    marks
+        By the id of an anomaly, the flow that tells it early and how, None if it is not, or no longer.
+    """
+
+    operations: dict[str, Operation] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    marks: dict[str, tuple[str, Early] | None] = field(default_factory=dict)
+
+
+def merged(results: Iterable[Results], prefix: str, source: str, now: int, left: Leftovers) -> Changes:
+    """Return what is to be written of several results in their order.
 
     Parameters
     ----------
@@ -77,17 +98,14 @@ def merged(
         Name of the stream (``source.name``), part of what a counter is about.
     now
         The moment of detection, ns.
-
-    Returns
-    -------
-    dict
-        Operations by the id of their document, each of which is there once.
-    set
-        Ids of anomalies that were taken back and not told again.
+    left
+        What earlier runs told early and did not take back; these results settle some of it.
     """
-    standing: dict[str, Operation] = {}
-    gone: set[str] = set()
+    changes = Changes()
+    standing, gone = changes.operations, changes.gone
     for part in results:
+        for settled in left.settle(part):
+            _put_or_drop(changes, settled, prefix, now)
         for name in part.deleted:
             standing.pop(name, None)
             gone.add(name)
@@ -95,17 +113,32 @@ def merged(
             known = standing.get(operation.id)
             if known is None or operation.rank >= known.rank:
                 standing[operation.id] = operation
-        gone.difference_update(anomaly.id for anomaly in part.anomalies)
-    return standing, gone
+        told = [anomaly.id for anomaly in part.anomalies]
+        gone.difference_update(told)
+        changes.marks.update(dict.fromkeys((*told, *part.deleted)))
+        changes.marks.update((early.id, (part.flow, early)) for early in part.early)
+    return changes
+
+
+def _put_or_drop(changes: Changes, settled: Settled, prefix: str, now: int) -> None:
+    changes.marks[settled.id] = None
+    if settled.row is None:
+        changes.operations.pop(settled.id, None)
+        changes.gone.add(settled.id)
+    else:
+        changes.operations[settled.id] = _anomaly(settled.row, prefix, now)
+        changes.gone.discard(settled.id)
 
 
 def _operations(results: Results, prefix: str, source: str, now: int) -> Iterator[Operation]:
     for anomaly in results.anomalies:
-        yield anomaly_operation(anomaly, prefix, now)
+        yield _anomaly(tuple(getattr(anomaly, name) for name in ANOMALY_FIELDS), prefix, now)
     for bars in results.bars:
         yield from _bars(bars, results.dataset, prefix)
     for scores in results.scores:
         yield from _scores(scores, results.flow, prefix)
+    if results.late is not None:
+        yield from _late(results.late, results.dataset, prefix)
     index = timeless_index(prefix, "counters")
     for name, value in results.counters.items():
         counter = {
@@ -121,16 +154,15 @@ def _operations(results: Results, prefix: str, source: str, now: int) -> Iterato
         )
 
 
-def anomaly_operation(anomaly: Anomaly, prefix: str, now: int) -> Operation:
-    """Return the operation that writes an anomaly, detected ``now`` (ns) unless it says otherwise."""
-    if not anomaly.detected_at:
-        anomaly = replace(anomaly, detected_at=now)
-    document = to_json(ANOMALY_FIELDS, tuple(getattr(anomaly, name) for name in ANOMALY_FIELDS))
+def _anomaly(row: tuple[Any, ...], prefix: str, now: int) -> Operation:
+    document = to_json(ANOMALY_FIELDS, row)
+    if not row[_DETECTED_AT]:
+        document["detected_at"] = rfc3339(now)
     # Created, so that one which is there already comes back and can keep its first `detected_at`.
     return Operation(
         "anomalies",
-        daily_index(prefix, "anomalies", anomaly.ts_event // DAY),
-        anomaly.id,
+        daily_index(prefix, "anomalies", row[_EVENT] // DAY),
+        row[_ID],
         orjson.dumps(document, option=_NUMPY),
         action="create",
     )
@@ -179,6 +211,18 @@ def _scores(table: ScoreTable, flow: str, prefix: str) -> Iterator[Operation]:
             _score_rank(row[6], row[8], row[7]),
             external=version,
             gte=False,
+        )
+
+
+def _late(table: LateTable, dataset: str, prefix: str) -> Iterator[Operation]:
+    clock, ordinal, event = (LATE_FIELDS.index(name) for name in ("ts_clock", "ordinal", "ts_event"))
+    for row in late_rows(table, dataset):
+        name = _series_id("late", row[0], row[1], dataset)
+        yield Operation(
+            "late",
+            daily_index(prefix, "late", row[event] // DAY),
+            f"{name}{row[clock]:x}-{row[ordinal]}",
+            orjson.dumps(to_json(LATE_FIELDS, row)),
         )
 
 

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 #: Raised whenever a mapping changes; kept as the ``version`` of the templates.
 SCHEMA_VERSION = 1
 #: Kinds of documents with an index for each day of their events.
-DAILY = ("anomalies", "bars", "scores", "reviews")
-#: Kinds that have no day: what is usual for a user, what a flow counted, and documents that were refused.
-TIMELESS = ("profiles", "counters", "dead-letters")
+DAILY = ("anomalies", "bars", "scores", "late", "reviews")
+#: Kinds that have no day: what is usual for a user, what a flow counted, which anomalies are told early, and
+#: documents that were refused.
+TIMELESS = ("profiles", "counters", "provisional", "dead-letters")
 KINDS = (*DAILY, *TIMELESS)
 _TIMELESS_SUFFIX = "all"
 
@@ -84,6 +85,19 @@ MAPPINGS: dict[str, dict[str, Any]] = {
         **_fields(_OBJECT, "locations", "merchant_categories", "payment_methods", "hours"),
         **_fields(_NUMBER, "amount_min", "amount_max", "amount_mean", "threshold"),
         **_fields(_WHOLE, "transactions", "anomalies"),
+    },
+    "late": {
+        **_fields(_TIME, "@timestamp", "ts_event", "ts_recv", "ts_clock"),
+        **_fields(_WORD, "key", "dataset", "side"),
+        **_fields(_WHOLE, "instrument_id", "publisher_id", "ordinal"),
+        **_fields(_SHOWN_WHOLE, "size", "sequence"),
+        "price": _SHOWN_NUMBER,
+    },
+    "provisional": {
+        **_fields(_WORD, "id", "flow", "source", "detector", "key"),
+        **_fields(_WHOLE, "instrument_id"),
+        "ts_start": _TIME,
+        "standing": _KEPT,
     },
     "counters": {
         **_fields(_WORD, "flow", "source", "partition", "name"),

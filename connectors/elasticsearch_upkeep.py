@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from connectors.elasticsearch_client import check_server, connect, explained
 from connectors.elasticsearch_schema import KINDS, SCHEMA_VERSION, alias, create, day_of, versions
+from tapewatch.documents import rfc3339
 from tapewatch.errors import UserError
 from tapewatch.records import DAY
 from tapewatch.settings_elasticsearch import ElasticsearchSettings
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
 #: What a flow writes; reviews and profiles are not of its making.
-_RESULTS = ("anomalies", "bars", "scores", "counters")
+_RESULTS = ("anomalies", "bars", "scores", "late", "counters")
 #: Names in one request, as a URL must not be too long.
 _NAMES = 50
 
@@ -38,7 +39,9 @@ def prepare(settings: ElasticsearchSettings) -> tuple[bool, str]:
 def wipe(settings: ElasticsearchSettings) -> dict[str, int]:
     """Delete all results but keep reviews and profiles; return the number of documents deleted by kind."""
     with _server(settings) as (client, _):
-        return {kind: _delete(client, _indices(client, settings, kind)) for kind in _RESULTS}
+        deleted = {kind: _delete(client, _indices(client, settings, kind)) for kind in _RESULTS}
+        _delete(client, _indices(client, settings, "provisional"))
+    return deleted
 
 
 def prune(settings: ElasticsearchSettings, days: int, now: int) -> dict[str, int]:
@@ -51,7 +54,7 @@ def prune(settings: ElasticsearchSettings, days: int, now: int) -> dict[str, int
     before = now // DAY - days
     deleted = {}
     with _server(settings) as (client, _):
-        for kind in ("anomalies", "bars", "scores"):
+        for kind in ("anomalies", "bars", "scores", "late"):
             found = _indices(client, settings, kind)
             old = {
                 name: count
@@ -59,6 +62,9 @@ def prune(settings: ElasticsearchSettings, days: int, now: int) -> dict[str, int
                 if (day := day_of(settings.index_prefix, kind, name)) is not None and day < before
             }
             deleted[kind] = _delete(client, old)
+        marks = alias(settings.index_prefix, "provisional")
+        past = {"range": {"ts_start": {"lt": rfc3339(max(before - 1, 0) * DAY)}}}
+        client.delete_by_query(index=marks, query=past, conflicts="proceed", ignore_unavailable=True)
     return deleted
 
 

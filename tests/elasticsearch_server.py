@@ -18,10 +18,12 @@ from pydantic import SecretStr
 
 from connectors.elasticsearch_client import connect
 from connectors.elasticsearch_schema import KINDS, alias
-from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS, to_json
+from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS, rfc3339, to_json
+from tapewatch.late_rows import LATE_FIELDS
 from tapewatch.settings_elasticsearch import ElasticsearchSettings
 
 COUNTER_FIELDS = ("flow", "source", "partition", "name", "value")
+MARK_FIELDS = ("id", "flow", "source", "detector", "key", "instrument_id", "ts_start", "standing")
 _prefixes = count(1)
 _up: list[Server] = []
 
@@ -134,17 +136,26 @@ def compared(settings: ElasticsearchSettings, path: Path) -> dict[str, tuple[lis
         "anomalies": ANOMALY_FIELDS,
         "bars": BAR_FIELDS,
         "scores": SCORE_FIELDS,
+        "late": LATE_FIELDS,
         "counters": COUNTER_FIELDS,
+        "provisional": MARK_FIELDS,
     }
     found = {}
     with closing(sqlite3.connect(path)) as connection:
         for kind, names in fields.items():
             rows = connection.execute(f"SELECT {', '.join(names)} FROM {kind}").fetchall()  # noqa: S608
-            as_json = to_json if kind != "counters" else lambda names, row: dict(zip(names, row, strict=True))
-            theirs = [as_json(names, row) for row in rows]
+            theirs = [_document(kind, names, row) for row in rows]
             ours = list(documents(settings, kind).values())
             found[kind] = (_sorted(ours), _sorted(theirs))
     return found
+
+
+def _document(kind: str, names: tuple[str, ...], row: tuple[Any, ...]) -> dict[str, Any]:
+    if kind not in ("counters", "provisional"):
+        return to_json(names, row)
+    # These have no moment of their own.
+    found = dict(zip(names, row, strict=True))
+    return {name: rfc3339(value) if name == "ts_start" else value for name, value in found.items()}
 
 
 def _sorted(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

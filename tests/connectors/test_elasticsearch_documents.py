@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.elasticsearch_documents import Operation, _order, document_operations, merged, settled
+from connectors.sqlite_early import Leftovers
 from tapewatch.records import DAY, MINUTE
 
 make: Any = import_module("tests.connectors.made_results")
@@ -19,7 +20,8 @@ NOW = make.MONDAY + 2 * DAY
 
 
 def operations(*results: Any, source: str = "") -> tuple[dict[str, Operation], set[str]]:
-    return merged(results, "tw", source, NOW)
+    changes = merged(results, "tw", source, NOW, Leftovers([]))
+    return changes.operations, changes.gone
 
 
 def one(*results: Any) -> Operation:

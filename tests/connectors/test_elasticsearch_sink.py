@@ -63,29 +63,55 @@ PARTS = st.one_of(
         st.sampled_from([-1.5, -0.0, 0.0, 2.0, 2.0000000000000004]),
         st.sampled_from([0.0, 1.0]),
     ),
+    st.builds(lambda n, size: {"late": make.late(size, 5, clock=10 + n)}, NUMBERS, st.integers(1, 3)),
+    st.builds(
+        lambda n, severity: {
+            "anomalies": [told := make.anomaly(n, severity=severity)],
+            "early": [make.early(told, make.anomaly(n, severity=1.0) if n % 2 else None)],
+        },
+        NUMBERS,
+        st.sampled_from([20.0, 30.0]),
+    ),
+    st.builds(lambda n: {"judged": [("high_volume", make.bars(1, 1, first=n))]}, NUMBERS),
     st.builds(lambda value, partition: {"counters": {"records": value}, "partition": partition},
               st.integers(0, 3), st.sampled_from(["a", "b"])),
 )  # fmt: skip
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(parts=st.lists(PARTS, min_size=1, max_size=25), cuts=st.sets(st.integers(1, 24)), again=st.booleans())
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    parts=st.lists(PARTS, min_size=1, max_size=25),
+    cuts=st.sets(st.integers(1, 24)),
+    restarts=st.sets(st.integers(1, 8)),
+    again=st.booleans(),
+)
 def test_whatever_is_written_in_whatever_pieces_is_what_sqlite_holds(
-    elasticsearch: Any, tmp_path_factory: pytest.TempPathFactory, parts: list[dict[str, Any]], cuts: set[int], *, again: bool
-) -> None:  # fmt: skip
+    elasticsearch: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+    parts: list[dict[str, Any]],
+    cuts: set[int],
+    restarts: set[int],
+    *,
+    again: bool,
+) -> None:
     results = [make.results(**part) for part in parts]
     places = [0, *sorted(cuts), len(results)]
     pieces = [results[a:b] for a, b in pairwise(places)]
+    # A resumed run repeats the end of what it had written, in the order of its making.
+    pieces += pieces[-2:] if again else []
     path = tmp_path_factory.mktemp("sqlite") / "results.db"
-    with elasticsearch.settings() as place, SqliteWriter(path, "paper") as sqlite:
+    with elasticsearch.settings() as place:
         client = connect(place)
         create(client, place)
-        writer = BulkWriter(client, place, "paper")
-        for piece in [*pieces, *(pieces[-2:] if again else [])]:
+        writer, sqlite = BulkWriter(client, place, "paper"), SqliteWriter(path, "paper")
+        for number, piece in enumerate(pieces):
+            if number in restarts:
+                sqlite.close()
+                writer, sqlite = BulkWriter(client, place, "paper"), SqliteWriter(path, "paper")
             writer.write(piece)
-        # A resumed run repeats the end of what it had written, in the order of its making.
-        for one in [*results, *([r for piece in pieces[-2:] for r in piece] if again else [])]:
-            sqlite.write([one])
+            for one in piece:
+                sqlite.write([one])
+        sqlite.close()
         client.close()
         for kind, (ours, theirs) in server.compared(place, path).items():
             assert ours == theirs, kind

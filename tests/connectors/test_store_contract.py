@@ -95,6 +95,7 @@ def parts() -> list[Any]:
         make.results(
             anomalies=anomalies(400), bars=bars, scores=scores, counters={"records": 1234, "late_records": 5}
         ),
+        make.results(late=make.late(1, 2, 3), early=[make.early(anomalies(2)[1])]),
         make.results(bars=[other], dataset="OTHER.TAPE", partition="b", counters={"records": 2**53 + 1}),
     ]
 

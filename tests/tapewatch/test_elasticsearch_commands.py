@@ -79,6 +79,7 @@ def some() -> Any:
         anomalies=[make.anomaly(1), make.anomaly(2, detector="block_trade", severity=float("nan"))],
         bars=[make.bars(1, 2, 3)],
         scores=[make.scores(1.0)],
+        late=make.late(1, 2),
         counters={"records": 1500, "late_records": 2},
     )
 
@@ -119,7 +120,7 @@ def test_reset_deletes_results_but_not_reviews(elasticsearch_settings: Any, tmp_
     client.indices.create(index=other)
     assert "tapewatch reset --yes" in refused(tmp_path, place, "reset")
     text = done(tmp_path, place, "reset", "--yes")
-    assert text == f"Wiped 2 anomalies, 3 bars, 1 scores, 2 counters at {place.url}\n"
+    assert text == f"Wiped 2 anomalies, 3 bars, 1 scores, 2 late, 2 counters at {place.url}\n"
     assert sorted(client.indices.get(index=f"{place.index_prefix}-*")) == [
         other, f"{place.index_prefix}-reviews-2024.06.03",
     ]  # fmt: skip
@@ -136,7 +137,7 @@ def test_prune_deletes_days(elasticsearch_settings: Any, tmp_path: Path) -> None
     fill(place, make.results(bars=tables, counters={"records": 1}), some())
     assert "Removed 0 anomalies, 0 bars" in done(tmp_path, place, "prune", "--days", "100000")
     text = done(tmp_path, place, "prune", "--days", "2")
-    assert text == f"Removed 2 anomalies, 5 bars, 1 scores at {place.url}\n"
+    assert text == f"Removed 2 anomalies, 5 bars, 1 scores, 2 late at {place.url}\n"
     days = sorted(document["ts_start"][:10] for document in server.documents(place, "bars").values())
     assert days == [f"{datetime.fromtimestamp((today - back) * 86_400, UTC):%Y-%m-%d}" for back in (2, 1, 0)]
     assert len(server.documents(place, "counters")) == 2
@@ -263,6 +264,7 @@ def test_users_authorities_and_keys(
     # read them shows it.
     writing = {"w": {"indices": [{"names": [f"{secured.index_prefix}-*"], "privileges": ["auto_configure", "index", "create_index", "read", "delete", "maintenance"]}]}}  # fmt: skip
     reading = {"r": {"indices": [{"names": [f"{secured.index_prefix}-*"], "privileges": ["read"]}]}}
+    upkeep = {"u": {"cluster": ["monitor", "manage_index_templates"], "indices": [{"names": [f"{secured.index_prefix}-*"], "privileges": ["monitor", "maintenance", "view_index_metadata", "delete_index", "delete", "read"]}]}}  # fmt: skip
     path = write(tmp_path / "day.dbn", trades(1, count=2_000))
     settings = {f"sinks__elasticsearch__{n}": v for n, v in (
         ("url", secured.url), ("ca_certs", secured.ca_certs), ("index_prefix", secured.index_prefix)
@@ -282,6 +284,11 @@ def test_users_authorities_and_keys(
         assert ended.stderr.count("\n") == 1
         assert "forbids it (403)" in ended.stderr
         assert key not in ended.stderr
+    with api_key(secured, upkeep) as key:
+        as_keeper = {"USERNAME": "", "PASSWORD": "", "API_KEY": key}
+        assert "ok       elasticsearch" in done(tmp_path, secured, "doctor", **as_keeper)
+        assert "Removed" in done(tmp_path, secured, "prune", "--days", "100000", **as_keeper)
+        assert "3 bars" not in done(tmp_path, secured, "reset", "--yes", **as_keeper)
     ended = run_market(tmp_path, [path], sinks__elasticsearch__api_key="aHVi", **settings)
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
