@@ -63,6 +63,9 @@ def batches() -> list[list[Any]]:
                     make.bars(n, day=n % 2),
                 ],
                 scores=[make.scores(*(float((7 * n + m) % 5) for m in range(20)), first=3 * n)],
+                late=make.late(n, 7, clock=10 + n),
+                early=[make.early(make.anomaly(n + 3))],
+                judged=[("high_volume", make.bars(1, first=n))],
                 counters={"records": 100 * n},
             )
         )
@@ -243,12 +246,14 @@ def test_another_program_is_refused_at_once(elasticsearch_settings: Any) -> None
     from http.server import BaseHTTPRequestHandler, HTTPServer
 
     class Other(BaseHTTPRequestHandler):
-        def do_PUT(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
             self.send_response(200)
             self.send_header("Content-Length", "2")
             self.end_headers()
             self.wfile.write(b"{}")
+
+        do_PUT = do_POST
 
         def log_message(self, format: str, *args: object) -> None:
             return

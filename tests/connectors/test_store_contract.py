@@ -91,11 +91,12 @@ def parts() -> list[Any]:
     near = make.scores(*(float(v) for v in rng.integers(0, 9, 30)), key="QQQ", detector="block_trade")
     at = FIRST + np.sort(rng.integers(0, 3 * SECOND, 30))
     scores.append(replace(near, ts_start=at, ts_end=at + 1))
+    early = anomalies(2)[1]
     return [
         make.results(
             anomalies=anomalies(400), bars=bars, scores=scores, counters={"records": 1234, "late_records": 5}
         ),
-        make.results(late=make.late(1, 2, 3), early=[make.early(anomalies(2)[1])]),
+        make.results(late=make.late(1, 2, 3), anomalies=[early], early=[make.early(early)]),
         make.results(bars=[other], dataset="OTHER.TAPE", partition="b", counters={"records": 2**53 + 1}),
     ]
 
