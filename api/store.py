@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from connectors.store import Store
+from connectors.store import Store, open_results
 from tapewatch.settings import Settings
 
 
@@ -16,4 +14,4 @@ def opened(settings: Settings) -> Store:
     UserError
         If there are none, or they cannot be read.
     """
-    return Store(Path(settings.sinks.sqlite.path))
+    return open_results(settings)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from connectors.sqlite_schema import open_for_reading
-from connectors.store import Store
+from connectors.store_sqlite import SqliteStore
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, to_json
 from tapewatch.errors import UserError
 
@@ -124,7 +124,7 @@ class _Opened:
         self._most = most
         self.file = _identity(path)
         self.more = False
-        self._store = Store(path)
+        self._store = SqliteStore(path)
         try:
             self._connection = open_for_reading(path)
         except UserError:

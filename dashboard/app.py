@@ -1,17 +1,15 @@
 """The page: a swim lane of severity, the anomalies with their reasons, and the tape of one key.
 
 ``make dashboard``, or ``streamlit run dashboard/app.py`` where the flow runs. It only reads
-``sinks.sqlite.path``, opens it anew for each look (a store may be replaced at any time), and asks for no more
-than it shows.
+the first store of ``sinks.kinds``, opens it anew for each look (a store may be replaced at any time), and
+asks for no more than it shows.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import streamlit as st
 
-from connectors.store import Store
+from connectors.store import Store, open_results
 from dashboard.charts import Document, price_and_volume, step_ns, swim_lane, utc
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, HOUR
@@ -43,8 +41,7 @@ def page() -> None:
 @st.fragment(run_every=_SECONDS_BETWEEN_LOOKS)
 def _results(range_ns: int | None, least: float) -> None:
     try:
-        path = Path(load().sinks.sqlite.path)
-        with Store(path) as store:
+        with open_results(load()) as store:
             _show(store, range_ns, least)
     except UserError as error:
         st.info(str(error))
@@ -53,7 +50,7 @@ def _results(range_ns: int | None, least: float) -> None:
 def _show(store: Store, range_ns: int | None, least: float) -> None:
     span = store.span()
     if span is None:
-        st.info(f"Nothing is stored in {store.path} yet.")
+        st.info(f"Nothing is stored in {store.place} yet.")
         return
     end = span[1] + 1
     start = span[0] if range_ns is None else max(span[0], end - range_ns)

@@ -17,7 +17,8 @@ import numpy as np
 from connectors.dbn_writer import write_dbn
 from connectors.market_simulator import MarketSimulation, simulate
 from connectors.sessions import Session
-from connectors.store import Document, Store
+from connectors.store_questions import Document
+from connectors.store_sqlite import SqliteStore
 from models.real_days import judge_files
 from models.tapes import session_of_files
 from tapewatch.documents import rfc3339
@@ -59,11 +60,11 @@ def _simple() -> None:
 
 
 @contextmanager
-def _judged(paths: Sequence[Path]) -> Iterator[Store]:
+def _judged(paths: Sequence[Path]) -> Iterator[SqliteStore]:
     """Yield the results of the market flow on some files."""
     with tempfile.TemporaryDirectory() as name:
         judge_files(paths, Path(name) / "results.db")
-        with Store(Path(name) / "results.db") as store:
+        with SqliteStore(Path(name) / "results.db") as store:
             yield store
 
 

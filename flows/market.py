@@ -80,6 +80,11 @@ def _sinks(settings: Settings) -> dict[str, Any]:
             # What is wrong with the database is told now, in a line, not from within the dataflow.
             open_for_writing(path).close()
             sinks[kind] = SqliteSink(path, done, count_anomalies, settings.source.name)
+        elif kind == "elasticsearch":
+            from connectors.elasticsearch_sink import ElasticsearchSink
+
+            server = settings.sinks.elasticsearch
+            sinks[kind] = ElasticsearchSink(server, done, count_anomalies, settings.source.name)
         elif kind == "kafka":
             from connectors.kafka_sink import KafkaSink
 
@@ -92,7 +97,7 @@ def _sinks(settings: Settings) -> dict[str, Any]:
 
             sinks[kind] = StdoutSink(done, closed=stopping.stop)
     if not sinks:
-        raise UserError("`sinks.kinds` is empty; name at least one of sqlite, kafka, stdout")
+        raise UserError("`sinks.kinds` is empty; name at least one of sqlite, elasticsearch, kafka, stdout")
     return sinks
 
 

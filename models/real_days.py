@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from connectors.store import Document, Store
+from connectors.store_questions import Document
+from connectors.store_sqlite import SqliteStore
 from models.remarks import DayTape, remark_on_silence, remark_on_trade, remark_on_window
 from models.tapes import tapes_of_files
 from operators.shards import Splitter
@@ -122,7 +123,7 @@ def real_days(paths: Sequence[Path], limit: int = 20) -> RealDays:
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "results.db"
         judge_files(paths, database)
-        with Store(database) as store:
+        with SqliteStore(database) as store:
             anomalies = store.anomalies(order="worst", limit=_ALL)
     incidents: dict[str, list[Document]] = {}
     for anomaly in anomalies:

@@ -15,7 +15,7 @@ import typer
 from tapewatch.errors import UserError
 
 #: Modules of ``tapewatch.commands`` in the order in which the help lists their commands.
-COMMANDS: tuple[str, ...] = ("demo", "simulate", "replay", "results", "doctor", "train", "evaluate")
+COMMANDS: tuple[str, ...] = ("demo", "simulate", "replay", "init", "results", "doctor", "train", "evaluate")
 
 # Typer carries Click inside since 0.29 and beside before; both derive BadParameter from UsageError from
 # ClickException, which neither version exports under a name of its own.

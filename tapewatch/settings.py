@@ -28,6 +28,7 @@ from pydantic_settings import (
 
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND
+from tapewatch.settings_elasticsearch import ElasticsearchSettings
 from tapewatch.settings_errors import check_variables, location, refuse_secrets
 from tapewatch.settings_errors import explain as explain
 
@@ -212,10 +213,13 @@ class SinkSettings(_Section):
 
     bars: Annotated[list[Width], BeforeValidator(from_json), AfterValidator(_each_once)] = ["1m"]
     kinds: Annotated[
-        list[Literal["sqlite", "stdout", "kafka"]], BeforeValidator(from_json), AfterValidator(_each_once)
+        list[Literal["sqlite", "elasticsearch", "stdout", "kafka"]],
+        BeforeValidator(from_json),
+        AfterValidator(_each_once),
     ] = ["sqlite"]
     scores: bool = False
     sqlite: SqliteSettings = SqliteSettings()
+    elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
     kafka: KafkaSinkSettings = KafkaSinkSettings()
 
 

@@ -19,7 +19,7 @@ _SECRET = re.compile("key|token|password|secret", re.IGNORECASE)
 #: Secrets among a table's free keys, such as librdkafka's properties.
 _SECRET_OPTION = re.compile(r"password|secret|ssl\.key\.pem|oauthbearer\.config", re.IGNORECASE)
 _NO_SECRETS = frozenset({"alerts.per_key_per_day"})
-_CREDENTIALS = re.compile(r"://[^/@\s]*@")
+_CREDENTIALS = re.compile(r"://\S*@")
 _ADDED_BY_PYDANTIC = ("literal[", "float", "function-", "constrained-")
 _TYPES = {"bool": "true or false", "int": "a whole number", "float": "a number", "string": "a text"}
 _TYPES |= {"list": "a list", "dict": "a table", "model": "a table"}

@@ -47,6 +47,37 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     yield from import_module("tests.connectors.kafka_broker").running(tmp_path_factory.mktemp("kafka"))
 
 
+@pytest.fixture(scope="session")
+def _plain_elasticsearch() -> Iterator[Any]:
+    yield from import_module("tests.elasticsearch_server").running(secured=False)
+
+
+@pytest.fixture(scope="session")
+def _secured_elasticsearch() -> Iterator[Any]:
+    yield from import_module("tests.elasticsearch_server").running(secured=True)
+
+
+@pytest.fixture
+def elasticsearch(_plain_elasticsearch: Any) -> Any:
+    """Return a running Elasticsearch without users."""
+    _plain_elasticsearch.start()
+    return _plain_elasticsearch
+
+
+@pytest.fixture
+def secured_elasticsearch(_secured_elasticsearch: Any) -> Any:
+    """Return a running Elasticsearch with TLS and users."""
+    _secured_elasticsearch.start()
+    return _secured_elasticsearch
+
+
+@pytest.fixture
+def elasticsearch_settings(elasticsearch: Any) -> Iterator[Any]:
+    """Return settings of a running Elasticsearch, with a prefix of their own."""
+    with elasticsearch.settings() as settings:
+        yield settings
+
+
 def flow_environment(paths: Sequence[Path | str], **settings: object) -> dict[str, str]:
     """Return an environment with these settings and no others; ``source__speed=2`` is ``source.speed``."""
     kept = {

@@ -81,10 +81,10 @@ def _run(files: list[str], database: Path) -> float:
 
 
 def _tell(database: Path, labels: tuple[Label, ...], seconds: float) -> None:
-    from connectors.store import Store
+    from connectors.store_sqlite import SqliteStore
     from tapewatch.documents import rfc3339
 
-    with Store(database) as store:
+    with SqliteStore(database) as store:
         records, anomalies = store.totals().get("records", 0), store.anomalies(limit=100_000)
         worst, bars = store.worst(_WORST), store.counts()["bars"]
     print(

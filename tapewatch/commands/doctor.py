@@ -24,6 +24,7 @@ _LEAST_FREE = 1 << 30
 _LIBRARIES = (
     "bytewax",
     "databento-dbn",
+    "elasticsearch",
     "numpy",
     "onnxruntime",
     "orjson",
@@ -42,7 +43,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def doctor() -> None:
-        """Check settings, files and the results database, and say what to do about each failure.
+        """Check settings, files and the places for results, and say what to do about each failure.
 
         Example: tapewatch doctor
         """
@@ -67,6 +68,8 @@ def register(app: typer.Typer) -> None:
             if loaded[0].source.kind == "live":
                 failed += _check("live", lambda: _live(loaded[0]))
             failed += _check("results", lambda: _results(loaded[0]))
+            if "elasticsearch" in loaded[0].sinks.kinds:
+                failed += _check("elasticsearch", lambda: _elasticsearch(loaded[0]))
             failed += _check("disk", lambda: _disk(loaded[0]))
         if failed:
             raise UserError(f"{len(failed)} of the checks failed, the first: {failed[0]}")
@@ -158,13 +161,21 @@ def _results(settings: Settings) -> str:
         if not path.absolute().parent.is_dir():
             raise UserError(f"`sinks.sqlite.path` is {path}, whose folder does not exist; make it first")
         return f"{path} will be made by the first run"
-    from connectors.store import Store
+    from connectors.store_sqlite import SqliteStore
 
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         return f"{path}: " + ", ".join(f"{number:,} {name}" for name, number in store.counts().items())
 
 
+def _elasticsearch(settings: Settings) -> str:
+    from connectors.elasticsearch_upkeep import look
+
+    return look(settings.sinks.elasticsearch)
+
+
 def _disk(settings: Settings) -> str:
+    if "sqlite" not in settings.sinks.kinds:
+        return "no embedded database is used"
     folder = Path(settings.sinks.sqlite.path).absolute().parent
     if not folder.is_dir():
         raise UserError(f"{folder} does not exist; make it, or change `sinks.sqlite.path`")

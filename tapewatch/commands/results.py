@@ -1,22 +1,32 @@
-"""Commands on the embedded results: ``init``, ``stats``, ``reset``, ``prune``, ``backup``, ``restore``."""
+"""Commands on the results: ``stats``, ``reset``, ``prune``, ``backup``, ``restore``."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tapewatch.errors import UserError
 
-_TARGETS = ("sqlite",)
+if TYPE_CHECKING:
+    from tapewatch.settings import Settings
+
+
+def _settings() -> Settings:
+    from tapewatch.settings import load
+
+    return load()
 
 
 def _database() -> Path:
-    from tapewatch.settings import load
+    return Path(_settings().sinks.sqlite.path)
 
-    return Path(load().sinks.sqlite.path)
+
+def _stores(settings: Settings) -> list[str]:
+    """Return which of the sinks are stores; the embedded one if none is."""
+    return [kind for kind in settings.sinks.kinds if kind in ("sqlite", "elasticsearch")] or ["sqlite"]
 
 
 def _in_words(seconds: float) -> str:
@@ -42,19 +52,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
 
     @app.command()
-    def init(target: Annotated[str, typer.Argument(help="What to prepare: sqlite.")]) -> None:
-        """Prepare a place for results. Safe to repeat.
-
-        Example: tapewatch init sqlite
-        """
-        if target not in _TARGETS:
-            raise UserError(f"`init` must be one of {', '.join(_TARGETS)}, was {target!r}")
-        from connectors.sqlite_upkeep import create
-
-        path = _database()
-        print(f"{path}: {'made' if create(path) else 'was there already'}")
-
-    @app.command()
     def stats(
         json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
     ) -> None:
@@ -62,10 +59,10 @@ def register(app: typer.Typer) -> None:
 
         Example: tapewatch stats
         """
-        from connectors.store import Store
+        from connectors.store import open_results
         from tapewatch.documents import rfc3339
 
-        with Store(_database()) as store:
+        with open_results(_settings()) as store:
             if json:
                 import orjson
 
@@ -94,15 +91,21 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def reset(yes: Annotated[bool, typer.Option("--yes", help="Really wipe the results.")] = False) -> None:
-        """Wipe all results.
+        """Wipe all results in the stores of `sinks.kinds`; reviews and profiles stay.
 
         Example: tapewatch reset --yes
         """
         if not yes:
             raise UserError("`reset` wipes all results; say `tapewatch reset --yes` if that is what you want")
-        from connectors.sqlite_upkeep import wipe
+        from connectors import elasticsearch_upkeep, sqlite_upkeep
 
-        print("Wiped " + _numbers(wipe(_database())))
+        settings = _settings()
+        for kind in _stores(settings):
+            if kind == "sqlite":
+                print("Wiped " + _numbers(sqlite_upkeep.wipe(Path(settings.sinks.sqlite.path))))
+            else:
+                server = settings.sinks.elasticsearch
+                print(f"Wiped {_numbers(elasticsearch_upkeep.wipe(server))} at {server.url}")
 
     @app.command()
     def prune(
@@ -112,9 +115,16 @@ def register(app: typer.Typer) -> None:
 
         Example: tapewatch prune --days 90
         """
-        from connectors.sqlite_upkeep import prune as remove
+        from connectors import elasticsearch_upkeep, sqlite_upkeep
 
-        print("Removed " + _numbers(remove(_database(), days, time.time_ns())))
+        settings, now = _settings(), time.time_ns()
+        for kind in _stores(settings):
+            if kind == "sqlite":
+                removed = sqlite_upkeep.prune(Path(settings.sinks.sqlite.path), days, now)
+                print("Removed " + _numbers(removed))
+            else:
+                server = settings.sinks.elasticsearch
+                print(f"Removed {_numbers(elasticsearch_upkeep.prune(server, days, now))} at {server.url}")
 
     @app.command()
     def backup(path: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")]) -> None:

@@ -16,7 +16,7 @@ from api.flow_process import Source, _environment
 from api.times import parse
 from connectors.dbn_writer import write_dbn
 from connectors.market_simulator import MarketSimulation, simulate
-from connectors.store import Store
+from connectors.store_sqlite import SqliteStore
 
 serving: Any = import_module("tests.api.serving")
 
@@ -67,7 +67,7 @@ def test_the_configured_flow_runs_to_its_end(client: TestClient, place: Path) ->
     status = ended(client)
     assert (status["exit_status"], status["error"]) == (0, None)
     assert before <= parse(status["started_at"]) < parse(status["ended_at"]) <= time.time_ns()
-    with Store(place / "results.db") as store:
+    with SqliteStore(place / "results.db") as store:
         assert store.totals()["records"] == len(simulate(MarketSimulation(symbols=3, minutes=10)).records)
     again = client.post("/start", json={"flow": "market", "source": "configured"})
     assert (again.status_code, again.json()["running"]) == (200, True)
@@ -92,7 +92,7 @@ def test_one_at_a_time_and_stopped_gracefully(
     assert stopped.status_code == 200
     assert (stopped.json()["running"], stopped.json()["exit_status"]) == (False, 0)
     assert client.post("/stop").json() == stopped.json()
-    with Store(place / "results.db") as store:
+    with SqliteStore(place / "results.db") as store:
         (series, *_) = store.series()
         assert not store.bars(series["key"], "1m")[-1]["final"], "open windows are kept as they are"
 
@@ -111,7 +111,7 @@ def test_a_simulation_is_the_day_after_the_last(
     for _ in range(2):
         assert client.post("/start", json={"source": "simulation"}).status_code == 200
         assert ended(client)["exit_status"] == 0
-        with Store(place / "results.db") as store:
+        with SqliteStore(place / "results.db") as store:
             span = store.span()
             assert span is not None
             days.append(client.get("/api/stats").json()["rates"]["ts_last"][:10])

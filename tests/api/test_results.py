@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from connectors.sqlite import SqliteWriter
 from connectors.stdout import documents
-from connectors.store import Store
+from connectors.store_sqlite import SqliteStore
 from connectors.store_stats import stats
 
 make: Any = import_module("tests.connectors.made_results")
@@ -80,7 +80,7 @@ def test_pages_follow_each_other(
 def test_figures_are_those_of_the_command(tmp_path: Path) -> None:
     write(tmp_path, anomalies=[make.anomaly(1)], bars=[make.bars(1, 2)], counters={"records": 1500})
     found = serving.client(tmp_path).get("/api/stats").json()
-    with Store(tmp_path / "results.db") as store:
+    with SqliteStore(tmp_path / "results.db") as store:
         wanted = stats(store, 0)
     assert found.pop("lag_seconds") > 0 > wanted.pop("lag_seconds")
     assert found == wanted

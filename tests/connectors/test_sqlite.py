@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from connectors import sqlite_schema
 from connectors.sqlite import SqliteWriter
-from connectors.store import Store
+from connectors.store_sqlite import SqliteStore
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS, Results, anomaly_row
 from tapewatch.errors import UserError
 from tapewatch.late_rows import LATE_FIELDS
@@ -107,7 +107,7 @@ def test_late_records_are_kept_and_told_again_change_nothing(path: Path) -> None
 def test_undefined_numbers_are_null(path: Path) -> None:
     with SqliteWriter(path) as writer:
         writer.write([make.results(anomalies=[make.anomaly(expected=float("nan"))])])
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         assert store.anomalies()[0]["expected"] is None
 
 
@@ -117,7 +117,7 @@ def test_an_anomaly_keeps_when_it_was_first_detected(path: Path) -> None:
     with SqliteWriter(path) as writer:
         assert writer.write([make.results(anomalies=[first])]) == 1
         assert writer.write([make.results(anomalies=[later])]) == 0
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         (row,) = store.anomalies()
     assert (row["revision"], row["severity"], row["reason"]) == (2, 99.0, "More.")
     assert row["detected_at"] == first.detected_at
@@ -127,7 +127,7 @@ def test_an_anomaly_without_a_time_of_detection_gets_one(path: Path) -> None:
     before = time.time_ns()
     with SqliteWriter(path) as writer:
         writer.write([make.results(anomalies=[make.anomaly(detected_at=0)])])
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         assert before <= store.anomalies()[0]["detected_at"] <= time.time_ns()
 
 
@@ -136,14 +136,14 @@ def test_what_is_taken_back_is_gone(path: Path) -> None:
     with SqliteWriter(path) as writer:
         writer.write([make.results(anomalies=[one, two])])
         writer.write([make.results(deleted=[one.id, "f" * 32])])
-        with Store(path) as store:
+        with SqliteStore(path) as store:
             assert [row["id"] for row in store.anomalies()] == [two.id]
         # Within a batch the results count in their order, and deletions come first within one.
         writer.write([make.results(anomalies=[one]), make.results(deleted=[one.id])])
         writer.write(
             [make.results(deleted=[two.id], anomalies=[replace(two, revision=2, detected_at=2**62)])]
         )
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         assert [(row["id"], row["revision"], row["detected_at"]) for row in store.anomalies()] == [
             (two.id, 2, two.detected_at)
         ]
@@ -153,7 +153,7 @@ def test_an_unfinished_bar_never_replaces_a_finished_one(path: Path) -> None:
     with SqliteWriter(path) as writer:
         for volume, final in ((100, False), (50, False), (120, False), (150, True), (130, False)):
             writer.write([make.results(bars=[make.bars(volume, final=final)])])
-            with Store(path) as store:
+            with SqliteStore(path) as store:
                 (bar,) = store.bars("SPY", "1m")
             expected = {50: (100, False), 130: (150, True)}.get(volume, (volume, final))
             assert (bar["volume"], bar["final"]) == expected
@@ -262,7 +262,7 @@ def test_odd_names_are_names(tmp_path: Path) -> None:
     for name in (":memory:", "a?mode=ro", "100%#.db", "naïve name.db"):
         SqliteWriter(tmp_path / name).close()
         assert (tmp_path / name).stat().st_size > 0
-        with Store(tmp_path / name) as store:
+        with SqliteStore(tmp_path / name) as store:
             assert store.counts()["bars"] == 0
 
 
@@ -273,7 +273,7 @@ def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
     before = path.read_bytes()
     assert "of another program" in refused(path)
     with pytest.raises(UserError, match="of another program"):
-        Store(path)
+        SqliteStore(path)
     assert path.read_bytes() == before
 
 
@@ -282,7 +282,7 @@ def test_another_version_is_refused_with_what_to_do(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 7")
     with pytest.raises(UserError) as caught:
-        Store(path)
+        SqliteStore(path)
     for line in (refused(path), str(caught.value)):
         assert "schema version 7" in line
         assert f"version {sqlite_schema.SCHEMA_VERSION}" in line
@@ -296,7 +296,7 @@ def test_a_full_disk_writes_nothing_and_says_so(path: Path) -> None:
         writer._connection.execute(f"PRAGMA max_page_count = {pages + 2}")
         with pytest.raises(UserError, match="the disk is full; make room"):
             writer.write([make.results(anomalies=[make.anomaly(n) for n in range(5000)])])
-        with Store(path) as store:
+        with SqliteStore(path) as store:
             assert store.counts()["anomalies"] == 1
         writer._connection.execute("PRAGMA max_page_count = 1000000")
         assert writer.write([make.results(anomalies=[make.anomaly(2)])]) == 1
@@ -310,7 +310,7 @@ def test_a_damaged_file_is_told(path: Path) -> None:
     path.write_bytes(damaged)
     with pytest.raises(UserError, match=r"is damaged; `tapewatch restore`"), SqliteWriter(path) as writer:
         writer.write([make.results(bars=[make.bars(*range(1, 5000))])])
-    with pytest.raises(UserError, match="is damaged"), Store(path) as store:
+    with pytest.raises(UserError, match="is damaged"), SqliteStore(path) as store:
         store.counts()
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from connectors import sqlite_schema
 from connectors.sqlite import SqliteWriter
-from connectors.store import Store
+from connectors.store_sqlite import SqliteStore
 from tapewatch.errors import UserError
 
 make: Any = import_module("tests.connectors.made_results")
@@ -68,7 +68,7 @@ def test_a_killed_writer_leaves_whole_transactions(path: Path) -> None:
         process.wait()
         process.stdout.close()
         last = int(said[-1]) if said else last
-        with Store(path) as store:
+        with SqliteStore(path) as store:
             counts, totals = store.counts(), store.totals()
         # What was said to be written is there, and nothing is there in part.
         assert totals["batches"] >= last + 1
@@ -83,7 +83,7 @@ def test_readers_and_the_writer_do_not_wait_for_each_other(path: Path) -> None:
     assert process.stdout is not None
     try:
         process.stdout.readline()
-        with Store(path) as store, closing(sqlite3.connect(path)) as slow:
+        with SqliteStore(path) as store, closing(sqlite3.connect(path)) as slow:
             slow.execute("BEGIN")
             held = slow.execute("SELECT count(*) FROM anomalies").fetchone()
             seen, slowest = set(), 0.0
@@ -112,7 +112,7 @@ def test_processes_may_make_the_store_at_once(path: Path) -> None:
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         assert set(store.counts().values()) == {0}
 
 
@@ -131,7 +131,7 @@ def test_two_writers_take_turns(path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         assert store.counts()["anomalies"] == 150
 
 

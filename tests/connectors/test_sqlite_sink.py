@@ -14,7 +14,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSource, cluster_main, run_main
 
 from connectors.sqlite_sink import SqliteSink
-from connectors.store import Store
+from connectors.store_sqlite import SqliteStore
 from tapewatch import stopping
 from tapewatch.documents import Results
 
@@ -42,14 +42,14 @@ def test_a_flow_writes_all_and_acknowledges_each(tmp_path: Path, workers: int) -
         cluster_main(flow, [], 0, worker_count_per_proc=workers)  # type: ignore[no-untyped-call]
     assert sorted(done) == list(range(20))
     assert sum(new) == 8
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         assert (store.counts()["anomalies"], store.counts()["bars"]) == (8, 20)
 
 
 def test_without_callbacks(tmp_path: Path) -> None:
     flow = flow_of([("a", make.results(anomalies=[make.anomaly()]))], SqliteSink(tmp_path / "results.db"))
     run_main(flow)  # type: ignore[no-untyped-call]
-    with Store(tmp_path / "results.db") as store:
+    with SqliteStore(tmp_path / "results.db") as store:
         assert len(store.worst()) == 1
 
 
@@ -57,7 +57,7 @@ def test_what_is_acknowledged_is_in_the_store(tmp_path: Path) -> None:
     path = tmp_path / "results.db"
 
     def check(results: Results) -> None:
-        with Store(path) as store:
+        with SqliteStore(path) as store:
             assert {row["id"] for row in store.anomalies()} >= {a.id for a in results.anomalies}
 
     partition = SqliteSink(path, check).build_part("out", "sqlite", None)

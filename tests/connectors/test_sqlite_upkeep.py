@@ -17,7 +17,7 @@ import pytest
 from connectors import sqlite_schema, sqlite_upkeep
 from connectors.sqlite import SqliteWriter
 from connectors.sqlite_upkeep import backup, create, prune, restore, wipe
-from connectors.store import Store
+from connectors.store_sqlite import SqliteStore
 from tapewatch.errors import UserError
 from tapewatch.records import DAY
 
@@ -54,7 +54,7 @@ FULL = {
 
 
 def counts(path: Path) -> dict[str, int]:
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         return store.counts()
 
 
@@ -136,7 +136,7 @@ def test_prune_is_by_the_day_of_the_event(tmp_path: Path, days: int) -> None:
     gone = 5 - kept
     assert prune(path, days, now) == {"anomalies": gone, "bars": 4 * gone, "scores": 0, "late": 2 * gone}
     assert counts(path)["provisional"] == 1
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         assert [row["ts_event"] for row in store.anomalies(order="oldest")] == [
             make.MONDAY + d * DAY for d in range(5 - kept, 5)
         ]
@@ -161,7 +161,7 @@ def test_a_backup_brings_all_back(path: Path, tmp_path: Path) -> None:
     saved = tmp_path / "saved.db"
     assert backup(path, saved) == saved.stat().st_size
     wipe(path)
-    with SqliteWriter(path) as writer, Store(path) as reader:
+    with SqliteWriter(path) as writer, SqliteStore(path) as reader:
         assert restore(path, saved) == FULL
         # Whoever had it open sees the new content and goes on.
         assert reader.counts() == FULL
@@ -196,7 +196,7 @@ def test_backups_beside_a_writer_are_of_one_moment(path: Path, tmp_path: Path) -
 
 def test_restore_beside_a_writer(path: Path, tmp_path: Path) -> None:
     backup(path, tmp_path / "saved.db")
-    with writing(path), Store(path) as store:
+    with writing(path), SqliteStore(path) as store:
         for _ in range(5):
             restore(path, tmp_path / "saved.db")
             found = store.counts()

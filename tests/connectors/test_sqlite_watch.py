@@ -19,7 +19,7 @@ from connectors.sqlite import SqliteWriter
 from connectors.sqlite_pages import AnomalyFilter, anomaly_page
 from connectors.sqlite_upkeep import wipe
 from connectors.sqlite_watch import SqliteWatch
-from connectors.store import Store
+from connectors.store_sqlite import SqliteStore
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, to_json
 
 make: Any = import_module("tests.connectors.made_results")
@@ -30,7 +30,7 @@ Copy = dict[tuple[Any, ...], dict[str, Any]]
 def contents(path: Path) -> Copy:
     """Return all bars and anomalies as documents by what names them."""
     documents: list[dict[str, Any]] = []
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         for key, width in {(row["key"], row["width"]) for row in store.series()}:
             documents += [
                 {"document": "bar", **to_json(BAR_FIELDS, tuple(row.values()))}

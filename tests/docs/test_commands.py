@@ -23,8 +23,20 @@ _BLOCKS = [
 ]
 
 
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Return settings of a server for the pages whose commands need one."""
+    if not request.node.callspec.id.startswith("elasticsearch"):
+        return {}
+    place = request.getfixturevalue("elasticsearch_settings")
+    prefix = "TAPEWATCH_SINKS__ELASTICSEARCH__"
+    return {f"{prefix}URL": place.url, f"{prefix}INDEX_PREFIX": place.index_prefix}
+
+
 @pytest.mark.parametrize(("block", "with_broker"), _BLOCKS)
-def test_commands_work(block: str, with_broker: bool, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_commands_work(
+    block: str, with_broker: bool, server: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {name: value for name, value in os.environ.items() if not name.startswith("TAPEWATCH_")}
     if with_broker:
@@ -32,7 +44,7 @@ def test_commands_work(block: str, with_broker: bool, tmp_path: Path, request: p
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
         cwd=tmp_path,
-        env={**env, "PATH": path},
+        env={**env, **server, "PATH": path},
         capture_output=True,
         text=True,
         check=False,

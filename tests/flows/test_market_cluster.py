@@ -101,7 +101,9 @@ def test_killed_processes_leave_no_files_once_another_has_run(
     ]
     end = time.monotonic() + 30
     database = tmp_path / "results.db-wal"
-    while time.monotonic() < end and not (database.exists() and (not cluster or any(temporary.glob("tapewatch-*")))):
+    while time.monotonic() < end and not (
+        database.exists() and (not cluster or any(temporary.glob("tapewatch-*")))
+    ):
         time.sleep(0.05)
     time.sleep(0.5)
     for process in running:

@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from connectors.sqlite import SqliteWriter
-from connectors.store import Store
+from connectors.store_sqlite import SqliteStore
 
 make: Any = import_module("tests.connectors.made_results")
 
@@ -65,14 +65,14 @@ def test_init_is_safe_to_repeat(place: Path) -> None:
     assert "mine.db: made" in done("init", "sqlite")
     fill(place)
     assert "was there already" in done("init", "sqlite")
-    with Store(place / "mine.db") as store:
+    with SqliteStore(place / "mine.db") as store:
         assert store.counts()["anomalies"] == 2
 
 
-@pytest.mark.parametrize("target", ["elasticsearch", "kibana", "profiles", "SQLITE"])
+@pytest.mark.parametrize("target", ["opensearch", "profiles", "SQLITE"])
 def test_init_of_something_else_is_refused(target: str, place: Path) -> None:
     line = refused("init", target)
-    assert "must be one of sqlite" in line
+    assert "must be one of elasticsearch, kibana, sqlite" in line
     assert target in line
     assert list(place.iterdir()) == []
 
@@ -115,10 +115,10 @@ def test_commands_without_a_store_say_to_run_the_flow(place: Path) -> None:
 def test_reset_asks_for_yes(place: Path) -> None:
     fill(place)
     assert "tapewatch reset --yes" in refused("reset")
-    with Store(place / "mine.db") as store:
+    with SqliteStore(place / "mine.db") as store:
         assert store.counts()["anomalies"] == 2
     assert "2 anomalies, 3 bars" in done("reset", "--yes")
-    with Store(place / "mine.db") as store:
+    with SqliteStore(place / "mine.db") as store:
         assert set(store.counts().values()) == {0}
 
 
@@ -139,7 +139,7 @@ def test_backup_and_restore(place: Path) -> None:
     assert "2 anomalies, 3 bars" in done("restore", "saved.db")
     (place / "junk.db").write_text("junk")
     assert "junk.db" in refused("restore", "junk.db")
-    with Store(place / "mine.db") as store:
+    with SqliteStore(place / "mine.db") as store:
         assert store.counts()["anomalies"] == 2
 
 

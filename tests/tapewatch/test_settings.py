@@ -12,7 +12,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from operators.detectors import KNOWN
 from tapewatch.errors import UserError
@@ -40,7 +40,8 @@ def keys(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found |= keys(field.annotation, f"{prefix}{name}.")
         elif name != "detectors":
-            found[prefix + name] = field.get_default(call_default_factory=True)
+            default = field.get_default(call_default_factory=True)
+            found[prefix + name] = default.get_secret_value() if isinstance(default, SecretStr) else default
     return found
 
 
@@ -48,7 +49,7 @@ def value_of(settings: Settings, key: str) -> Any:
     value: Any = settings
     for name in key.split("."):
         value = getattr(value, name)
-    return value
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 def message() -> str:
@@ -87,10 +88,16 @@ OTHERS: dict[str, Any] = {
     "live.port": 9001,
     "api.host": "127.0.0.2",
     "api.port": 9000,
+    "sinks.elasticsearch.url": "https://search.example:9201",
+    "sinks.elasticsearch.username": "writer",
+    "sinks.elasticsearch.ca_certs": "ca.pem",
+    "sinks.elasticsearch.index_prefix": "paper",
+    "sinks.elasticsearch.retention_days": 30,
+    "sinks.elasticsearch.kibana_url": "http://kibana.example:5601",
     "shards": 7,
 }
 #: Keys that only the environment may hold.
-SECRETS = ("api.token",)
+SECRETS = ("api.token", "sinks.elasticsearch.api_key", "sinks.elasticsearch.password")
 
 
 def test_without_anything_all_is_default() -> None:
@@ -185,6 +192,10 @@ _BARS = "`sinks.bars` must be a list of 1s, 10s, 1m, 1h, 1d"
 _LATENESS = "`windows.lateness` must be a duration such as 500ms, 5s or 1m, at most 1d"
 _BUDGET = "`alerts.per_key_per_day` must be a number above 0 up to 1000000"
 _PATHS = '`source.paths` must be a list of texts, in JSON such as ["day.trades.dbn.zst"]'
+_URL = "`sinks.elasticsearch.url` must be an address such as https://host:9200, without user or password"
+_PREFIX = (
+    "`sinks.elasticsearch.index_prefix` must be at most 63 of a-z, 0-9, _ and -, the first a letter or digit"
+)
 WRONG = {
     ("SOURCE__KIND", "tape"): "`source.kind` must be one of files, kafka, live, was 'tape'",
     ("SOURCE__ON_ERROR", "stop"): "`source.on_error` must be one of fail, skip, was 'stop'",
@@ -224,7 +235,10 @@ WRONG = {
     ("SINKS__BARS", '["1m", "7q"]'): f"{_BARS}, has '7q'",
     ("SINKS__BARS", "1m"): f"""{_BARS}, in JSON such as ["1m"], was '1m'""",
     ("SINKS__BARS", ""): f"{_BARS}, in JSON",
-    ("SINKS__KINDS", '["paper"]'): "`sinks.kinds` must be a list of sqlite, stdout, kafka, has 'paper'",
+    (
+        "SINKS__KINDS",
+        '["paper"]',
+    ): "`sinks.kinds` must be a list of sqlite, elasticsearch, stdout, kafka, has 'paper'",
     ("SINKS__SCORES", "maybe"): "`sinks.scores` must be true or false, was 'maybe'",
     ("SINKS__SQLITE", "[]"): "`sinks.sqlite` must be a table",
     ("SINKS__SQLITE__PATH", ""): "`sinks.sqlite.path` must be a text of 1 or more characters, was ''",
@@ -232,6 +246,19 @@ WRONG = {
     ("API__PORT", "65536"): "`api.port` must be a whole number from 0 up to 65535, was '65536'",
     ("API__TOKEN", "two words"): "`api.token` must be visible ASCII characters without spaces, was something",
     ("API__TOKEN", "schlüssel"): "`api.token` must be visible ASCII characters without spaces, was something",
+    ("SINKS__ELASTICSEARCH__URL", "localhost:9200"): f"{_URL}, was 'localhost:9200'",
+    ("SINKS__ELASTICSEARCH__URL", "ftp://host:9200"): _URL,
+    ("SINKS__ELASTICSEARCH__URL", "http://host:port"): _URL,
+    ("SINKS__ELASTICSEARCH__URL", "http://host:9200/?a=b"): _URL,
+    ("SINKS__ELASTICSEARCH__URL", ""): _URL,
+    ("SINKS__ELASTICSEARCH__INDEX_PREFIX", "Tape"): f"{_PREFIX}, was 'Tape'",
+    ("SINKS__ELASTICSEARCH__INDEX_PREFIX", "-tape"): _PREFIX,
+    ("SINKS__ELASTICSEARCH__INDEX_PREFIX", "tape*"): _PREFIX,
+    ("SINKS__ELASTICSEARCH__INDEX_PREFIX", ""): _PREFIX,
+    (
+        "SINKS__ELASTICSEARCH__RETENTION_DAYS",
+        "-1",
+    ): "`sinks.elasticsearch.retention_days` must be a whole number",
     ("SHARDS", "0"): "`shards` must be a whole number from 1 up to 4096, was '0'",
     ("SHARDS", "many"): "`shards` must be a whole number from 1 up to 4096, was 'many'",
     ("SHARDS__X", "1"): "unknown key `shards.x`",
@@ -317,6 +344,11 @@ def test_variables_of_the_tests_are_no_settings(monkeypatch: pytest.MonkeyPatch)
         ("API__TOKEN", "hunter2 hunter2"),
         ("API", '{"token": "hunter2\\n"}'),
         ("API", '{"token": ["hunter2"]}'),
+        ("SINKS__ELASTICSEARCH__URL", "https://me:hunter2@host:9200"),
+        ("SINKS__ELASTICSEARCH__URL", "https://me:x/hunter2@host:9200"),
+        ("SINKS__ELASTICSEARCH__URL", "https://me:x@hunter2@host:9200"),
+        ("SINKS__ELASTICSEARCH", '{"api_key": ["hunter2"]}'),
+        ("SINKS__ELASTICSEARCH", '{"pasword": "hunter2"}'),
     ],
 )
 def test_secrets_are_never_printed(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,6 +375,23 @@ def test_a_token_comes_from_the_environment_and_stays_hidden(
 def test_a_secret_in_the_file_is_refused_without_telling_it(place: Path) -> None:
     (place / "tapewatch.toml").write_text("[api]\ntoken = 'hunter2'\n")
     assert "hunter2" not in message()
+
+
+def test_secrets_do_not_show_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAPEWATCH_SINKS__ELASTICSEARCH__API_KEY", "hunter2")
+    settings = load()
+    assert "hunter2" not in repr(settings) + str(settings) + settings.model_dump_json()
+    assert settings.sinks.elasticsearch.api_key.get_secret_value() == "hunter2"
+
+
+@pytest.mark.parametrize(
+    "toml", ["[sinks.elasticsearch]\nPASSWORD = 'hunter2'", "[sinks]\nelasticsearch.password = 'hunter2'"]
+)
+def test_a_secret_in_the_settings_file_is_refused_and_not_shown(toml: str, place: Path) -> None:
+    (place / "tapewatch.toml").write_text(toml)
+    line = message()
+    assert "password" in line.lower()
+    assert "hunter2" not in line
 
 
 @given(st.text() | st.binary() | st.lists(st.text()) | st.dictionaries(st.text(), st.integers()))

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.sqlite import SqliteWriter
-from connectors.store import Store
+from connectors.store_questions import cursor
+from connectors.store_sqlite import SqliteStore
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS
 from tapewatch.errors import UserError
 from tapewatch.records import MINUTE, SECOND
@@ -37,21 +38,21 @@ def test_without_a_file_it_says_to_run_the_flow(path: Path) -> None:
     with pytest.raises(
         UserError, match=r"no results at `sinks.sqlite.path` .*results.db; run the flow first"
     ):
-        Store(path)
+        SqliteStore(path)
     assert not path.exists()
     path.touch()
     with pytest.raises(UserError, match="is an empty database; `tapewatch init sqlite`"):
-        Store(path)
+        SqliteStore(path)
     path.write_text("no database at all, but text")
     with pytest.raises(UserError, match="is not a SQLite database"):
-        Store(path)
+        SqliteStore(path)
     with pytest.raises(UserError, match="is a directory"):
-        Store(path.parent)
+        SqliteStore(path.parent)
 
 
 def test_an_empty_store_has_nothing(path: Path) -> None:
     SqliteWriter(path).close()
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         assert store.worst() == store.bars("SPY", "1m") == store.series() == store.by_detector() == []
         assert store.counters() == []
         assert store.totals() == {}
@@ -64,7 +65,7 @@ def test_an_empty_store_has_nothing(path: Path) -> None:
 
 def test_documents_have_the_contracts_names(path: Path) -> None:
     written(path, anomalies=[make.anomaly()], bars=[make.bars(100)])
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         (anomaly,), (bar,) = store.worst(), store.bars("SPY", "1m")
     assert tuple(anomaly) == ANOMALY_FIELDS
     assert tuple(bar) == BAR_FIELDS
@@ -124,20 +125,24 @@ def test_filters_are_what_they_say(
     ]
     sign = -1 if order == "newest" else 1
     wanted.sort(key=lambda w: (-w[2] if order == "worst" else 0, sign * w[1], w[0]))
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         found = store.anomalies(
             key=key, detector=detector, min_severity=least, start=start, end=end, limit=limit, order=order
         )
         rest = store.anomalies(
-            key=key, detector=detector, min_severity=least, start=start, end=end, offset=limit, order=order
-        )
+            key=key, detector=detector, min_severity=least, start=start, end=end, order=order,
+            after=cursor(found[-1]) if found else None,
+        )  # fmt: skip
     assert [row["id"] for row in found + rest] == [w[0] for w in wanted]
     assert len(found) == min(limit, len(wanted))
 
 
 def test_an_order_there_is_not_is_refused(path: Path) -> None:
     SqliteWriter(path).close()
-    with Store(path) as store, pytest.raises(UserError, match="one of newest, oldest, worst, was 'best'"):
+    with (
+        SqliteStore(path) as store,
+        pytest.raises(UserError, match="one of newest, oldest, worst, was 'best'"),
+    ):
         store.anomalies(order="best")
 
 
@@ -147,7 +152,7 @@ def test_bars_are_the_last_of_a_range_in_order(path: Path) -> None:
         bars=[make.bars(*range(1, 11)), make.bars(99, 98, key="QQQ"), make.bars(7, 8, width="1s")],
     )
     minute = [make.MONDAY + n * MINUTE for n in range(11)]
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         assert [bar["volume"] for bar in store.bars("SPY", "1m", limit=3)] == [8, 9, 10]
         found = store.bars("SPY", "1m", start=minute[2], end=minute[5])
         assert [bar["volume"] for bar in found] == [3, 4, 5]
@@ -158,7 +163,7 @@ def test_bars_are_the_last_of_a_range_in_order(path: Path) -> None:
 def test_series_and_span(path: Path) -> None:
     tables = [make.bars(1, 2, 3, key=key, first=first) for first, key in enumerate(["SPY", "AIG", "Z", "B"])]
     written(path, bars=[*tables, make.bars(5, width="1s")])
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         found = [(row["key"], row["width"], row["ts_first"], row["ts_last"]) for row in store.series()]
         assert found == [
             ("AIG", "1m", make.MONDAY + MINUTE, make.MONDAY + 4 * MINUTE),
@@ -169,7 +174,7 @@ def test_series_and_span(path: Path) -> None:
         ]
         assert store.span() == (make.MONDAY, make.MONDAY + 6 * MINUTE)
     written(path, anomalies=[make.anomaly(100)])
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         assert store.span() == (make.MONDAY, make.MONDAY + 101 * MINUTE)
 
 
@@ -181,7 +186,7 @@ def test_totals_and_rates(path: Path) -> None:
         writer.write(
             [make.results(bars=[make.bars(*[1] * 30)], anomalies=[make.anomaly(1), make.anomaly(2)])]
         )
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         assert store.totals() == {"late": 2, "records": 1800}
         assert [row["partition"] for row in store.counters()] == ["a", "a", "b", "b"]
         rates = store.rates()
@@ -198,7 +203,7 @@ def test_by_detector(path: Path) -> None:
             make.anomaly(3, detector="block_trade", severity=99.0),
         ],
     )
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         assert store.by_detector() == [
             {"detector": "high_volume", "anomalies": 2, "max_severity": 80.0, "ts_last": make.MONDAY + 3 * MINUTE},
             {"detector": "block_trade", "anomalies": 1, "max_severity": 99.0, "ts_last": make.MONDAY + 4 * MINUTE},
@@ -207,7 +212,7 @@ def test_by_detector(path: Path) -> None:
 
 def test_it_cannot_write(path: Path) -> None:
     written(path, anomalies=[make.anomaly()])
-    with Store(path) as store, pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with SqliteStore(path) as store, pytest.raises(sqlite3.OperationalError, match="readonly"):
         store._connection.execute("DELETE FROM anomalies")
 
 
@@ -215,14 +220,14 @@ def test_threads_may_share_it(path: Path) -> None:
     written(path, bars=[make.bars(*range(1, 200))])
     failures: list[BaseException] = []
 
-    def read(store: Store) -> None:
+    def read(store: SqliteStore) -> None:
         try:
             for _ in range(50):
                 assert len(store.bars("SPY", "1m")) == 199
         except BaseException as error:
             failures.append(error)
 
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         threads = [threading.Thread(target=read, args=(store,)) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -245,7 +250,7 @@ QUESTIONS = {
 def test_questions_about_anomalies_use_an_index(name: str, path: Path) -> None:
     written(path, anomalies=[make.anomaly()])
     asked: list[str] = []
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         store._connection.set_trace_callback(asked.append)
         store.anomalies(**QUESTIONS[name])  # type: ignore[arg-type]
         store._connection.set_trace_callback(None)
@@ -264,7 +269,7 @@ def test_lanes_hold_the_worst_of_each_key_and_step(path: Path) -> None:
     ]
     written(path, anomalies=found)
     hour, monday = 60 * MINUTE, make.MONDAY
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         rows = store.lanes(monday, monday + 24 * hour, hour, min_severity=50)
         assert [
             (row["key"], row["ts_start"] - monday, row["severity"], row["anomalies"]) for row in rows

@@ -1,0 +1,131 @@
+"""Searches in Elasticsearch over all days of a kind of documents, page by page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from connectors.elasticsearch_client import check_server, connect, explained
+from connectors.elasticsearch_queries import PAGE, Query, buckets_of, document_of, exact
+from connectors.elasticsearch_schema import alias
+from connectors.store_questions import Document
+from tapewatch.errors import UserError
+from tapewatch.settings_elasticsearch import ElasticsearchSettings
+
+Answer = TypeVar("Answer")
+#: How often, and after how many seconds, an index that is not ready yet is asked again.
+_TRIES, _PAUSE = 10, 0.2
+
+
+class Searching:
+    """Asks one server; any method raises `UserError` if it refuses or does not answer.
+
+    Parameters
+    ----------
+    settings
+        The section ``sinks.elasticsearch``.
+    """
+
+    def __init__(self, settings: ElasticsearchSettings) -> None:
+        self._settings = settings
+        self._client = connect(settings)
+        check_server(self._client, settings)
+
+    def search(self, kind: str, query: Sequence[Query] = (), **body: Any) -> Query:  # noqa: ANN401 - any JSON
+        """Return the answer to a search over all documents of a kind."""
+        answer = self._ask(
+            partial(
+                self._client.search,
+                index=alias(self._settings.index_prefix, kind),
+                ignore_unavailable=True,
+                allow_no_indices=True,
+                allow_partial_search_results=False,
+                query={"bool": {"filter": list(query)}},
+                **body,
+            )
+        )
+        return dict(answer.body)
+
+    def _ask(self, ask: Callable[[], Answer]) -> Answer:
+        """Return an answer of all days; one whose index is just being made is waited for."""
+        import elasticsearch
+
+        with explained(self._settings):
+            for _ in range(_TRIES):
+                try:
+                    return ask()
+                except elasticsearch.ApiError as error:
+                    if error.meta.status != 503:
+                        raise
+                    time.sleep(_PAUSE)
+            return ask()
+
+    def hits(
+        self,
+        kind: str,
+        query: Sequence[Query],
+        sort: Sequence[Query],
+        fields: Sequence[str],
+        limit: int,
+        after: Sequence[Any] | None = None,
+    ) -> list[Document]:
+        """Return documents in an order that is total, page by page."""
+        found: list[Document] = []
+        while len(found) < limit:
+            size = min(limit - len(found), PAGE)
+            hits = self.search(
+                kind, query, sort=[exact(s) for s in sort], size=size, track_total_hits=False,
+                **({} if after is None else {"search_after": after}),
+            )["hits"]["hits"]  # fmt: skip
+            found += [document_of(hit["_source"], fields) for hit in hits]
+            if len(hits) < size:
+                break
+            after = hits[-1]["sort"]
+        return found
+
+    def composite(
+        self,
+        kind: str,
+        query: Sequence[Query],
+        sources: list[Query],
+        aggregations: Query,
+        most: int | None = None,
+    ) -> Iterator[Query]:
+        """Yield the buckets of a composite aggregation, at most so many, in the order of their keys."""
+        after: Query = {}
+        left = PAGE if most is None else most
+        while left > 0:
+            composite = {"size": min(left, PAGE), "sources": sources, **after}
+            answer = self.search(
+                kind, query, size=0, aggs={"found": {"composite": composite, "aggs": aggregations}}
+            )
+            buckets = buckets_of(answer, "found")
+            yield from buckets
+            if len(buckets) < composite["size"]:
+                return
+            left -= 0 if most is None else len(buckets)
+            after = {"after": answer["aggregations"]["found"]["after_key"]}
+
+    def counts(self, kinds: Sequence[str]) -> dict[str, int]:
+        """Return the number of documents of each kind."""
+        searches: list[Query] = []
+        for kind in kinds:
+            name = alias(self._settings.index_prefix, kind)
+            searches += [
+                {"index": name, "ignore_unavailable": True, "allow_partial_search_results": False},
+                {"size": 0, "track_total_hits": True},
+            ]
+        answers = self._ask(partial(self._client.msearch, searches=searches))["responses"]
+        found = {}
+        for kind, answer in zip(kinds, answers, strict=True):
+            if "error" in answer:
+                why = answer["error"]["type"]
+                raise UserError(f"{self._settings.url} does not let us count the {kind}: {why}")
+            found[kind] = answer["hits"]["total"]["value"]
+        return found
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()

@@ -1,0 +1,104 @@
+"""What the embedded store is asked, in SQL."""
+
+from __future__ import annotations
+
+from connectors.store_questions import Place, Wanted
+from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS
+
+ANOMALY = ", ".join(ANOMALY_FIELDS)
+BAR = ", ".join(BAR_FIELDS)
+SCORE = ", ".join(SCORE_FIELDS)
+ORDER_BY = {
+    "newest": "ts_event DESC, id",
+    "oldest": "ts_event, id",
+    "worst": "severity DESC, ts_event, id",
+}
+# Steps from one key to the next, from one width of it to the next, and so on, each time by the primary key,
+# so that no bar is read that is not asked for. (A comparison of rows would use its first column only.)
+SERIES = """
+WITH RECURSIVE
+keys (key) AS (
+  SELECT min(key) FROM bars
+  UNION ALL
+  SELECT (SELECT min(key) FROM bars b WHERE b.key > k.key) FROM keys k WHERE k.key IS NOT NULL
+), widths (key, width) AS (
+  SELECT key, (SELECT min(width) FROM bars b WHERE b.key = k.key) FROM keys k WHERE k.key IS NOT NULL
+  UNION ALL
+  SELECT key, (SELECT min(width) FROM bars b WHERE b.key = w.key AND b.width > w.width)
+  FROM widths w WHERE w.width IS NOT NULL
+), datasets (key, width, dataset) AS (
+  SELECT key, width, (SELECT min(dataset) FROM bars b WHERE b.key = w.key AND b.width = w.width)
+  FROM widths w WHERE w.width IS NOT NULL
+  UNION ALL
+  SELECT key, width, (SELECT min(dataset) FROM bars b WHERE b.key = d.key AND b.width = d.width
+    AND b.dataset > d.dataset)
+  FROM datasets d WHERE d.dataset IS NOT NULL
+), series (key, width, dataset, instrument_id) AS (
+  SELECT key, width, dataset, (SELECT min(instrument_id) FROM bars b WHERE b.key = d.key
+    AND b.width = d.width AND b.dataset = d.dataset)
+  FROM datasets d WHERE d.dataset IS NOT NULL
+  UNION ALL
+  SELECT key, width, dataset, (SELECT min(instrument_id) FROM bars b WHERE b.key = s.key
+    AND b.width = s.width AND b.dataset = s.dataset AND b.instrument_id > s.instrument_id)
+  FROM series s WHERE s.instrument_id IS NOT NULL
+)
+SELECT s.key, s.width, s.dataset, s.instrument_id,
+  (SELECT ts_start FROM bars b WHERE b.key = s.key AND b.width = s.width AND b.dataset = s.dataset
+     AND b.instrument_id = s.instrument_id ORDER BY ts_start LIMIT 1) AS ts_first,
+  (SELECT ts_end FROM bars b WHERE b.key = s.key AND b.width = s.width AND b.dataset = s.dataset
+     AND b.instrument_id = s.instrument_id ORDER BY ts_start DESC LIMIT 1) AS ts_last
+FROM series s WHERE s.instrument_id IS NOT NULL ORDER BY 1, 2, 3, 4
+"""
+# The first and the last bar of each step, and what is between them; integers are summed as such.
+COARSER = """
+WITH chosen AS (
+  SELECT *, ts_start / :step * :step AS step FROM bars
+  WHERE key = :key AND width = :width AND ts_start >= :start AND ts_start < :end
+), edges AS (
+  SELECT *, row_number() OVER (PARTITION BY step, dataset ORDER BY ts_start, instrument_id) AS from_first,
+    row_number() OVER (PARTITION BY step, dataset ORDER BY ts_start DESC, instrument_id DESC) AS from_last
+  FROM chosen
+)
+SELECT key, max(CASE from_last WHEN 1 THEN instrument_id END) AS instrument_id, dataset, :name AS width,
+  step AS ts_start, step + :step AS ts_end, max(CASE from_first WHEN 1 THEN open END) AS open,
+  max(high) AS high, min(low) AS low, max(CASE from_last WHEN 1 THEN close END) AS close,
+  sum(volume) AS volume, sum(trades) AS trades,
+  sum(vwap * volume) / sum(CASE WHEN vwap IS NOT NULL THEN volume END) AS vwap,
+  sum(buy_volume) AS buy_volume, sum(sell_volume) AS sell_volume, max(max_size) AS max_size,
+  min(final) AS final
+FROM edges GROUP BY step, dataset ORDER BY step, dataset LIMIT :limit
+"""
+
+
+def where_of(wanted: Wanted) -> tuple[str, list[object]]:
+    """Return the condition for anomalies that are wanted, and its values."""
+    conditions = {
+        "key = ?": wanted.get("key"),
+        "detector = ?": wanted.get("detector"),
+        "severity >= ?": wanted.get("min_severity"),
+        "ts_event >= ?": wanted.get("start"),
+        "ts_event < ?": wanted.get("end"),
+    }
+    given = {text: value for text, value in conditions.items() if value is not None}
+    parts: list[str] = list(given)
+    values: list[object] = list(given.values())
+    for word in (wanted.get("text") or "").split():
+        escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        parts.append("(reason LIKE ? ESCAPE '\\' OR key LIKE ? ESCAPE '\\')")
+        values += [f"%{escaped}%"] * 2
+    return " AND ".join(parts) or "true", values
+
+
+def behind(place: Place, order: str) -> tuple[str, list[object]]:
+    """Return the condition for what comes behind a place in an order; SQLite sorts NULL below all numbers."""
+    if order == "newest":
+        return "(ts_event < ? OR (ts_event = ? AND id > ?))", [place.ts_event, place.ts_event, place.id]
+    later = "(ts_event, id) > (?, ?)"
+    if order == "oldest":
+        return later, [place.ts_event, place.id]
+    if place.severity is None:
+        return f"(severity IS NULL AND {later})", [place.ts_event, place.id]
+    return (
+        f"(severity < ? OR severity IS NULL OR (severity = ? AND {later}))",
+        [place.severity, place.severity, place.ts_event, place.id],
+    )

@@ -1,0 +1,265 @@
+"""The read side of the results in Elasticsearch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+from connectors.elasticsearch_queries import (
+    COARSER_AGGREGATIONS,
+    COUNTER_FIELDS,
+    LATEST,
+    MS,
+    PROFILE_FIELDS,
+    REVIEW_FIELDS,
+    SORT,
+    Query,
+    buckets_of,
+    coarser_bar,
+    document_of,
+    filters,
+    ns_of,
+    series_filter,
+    steps_of,
+)
+from connectors.elasticsearch_search import Searching
+from connectors.sqlite_schema import TABLES
+from connectors.store import Store
+from connectors.store_questions import ORDERS, Document, Wanted, check_range, check_step, place_of
+from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS, rfc3339
+from tapewatch.errors import UserError
+from tapewatch.settings_elasticsearch import ElasticsearchSettings
+
+
+class ElasticsearchStore(Store):
+    """The results in Elasticsearch, as old as its last refresh: a second at most.
+
+    Parameters
+    ----------
+    settings
+        The section ``sinks.elasticsearch``.
+
+    Raises
+    ------
+    UserError
+        If the server does not answer or does not let us in; from any method, if it refuses.
+    """
+
+    def __init__(self, settings: ElasticsearchSettings) -> None:
+        self.place = f"{settings.url}/{settings.index_prefix}-*"
+        self._searching = Searching(settings)
+
+    def anomalies(
+        self, *, limit: int = 100, after: str | None = None, order: str = "newest", **wanted: Unpack[Wanted]
+    ) -> list[Document]:
+        """Return anomalies in an order; see `Store`."""
+        if order not in ORDERS:
+            raise UserError(f"`order` must be one of {', '.join(ORDERS)}, was {order!r}")
+        behind: list[Any] | None = None
+        if after is not None:
+            place = place_of(after)
+            behind = [rfc3339(place.ts_event), place.id]
+            if order == "worst":
+                # What has no severity comes last.
+                behind.insert(0, "-Infinity" if place.severity is None else place.severity)
+        return self._searching.hits("anomalies", filters(wanted), SORT[order], ANOMALY_FIELDS, limit, behind)
+
+    def lanes(
+        self, start: int, end: int, step_ns: int, *, min_severity: float = 0.0, limit: int = 30
+    ) -> list[Document]:
+        """Return the worst anomaly of each key and step; see `Store`."""
+        check_step(start, end, step_ns)
+        query = filters({"start": start, "end": end, "min_severity": min_severity})
+        keys = [bucket["key"] for bucket in self._worst_keys(query, limit)]
+        worst = {
+            "top_hits": {"size": 1, "sort": SORT["worst"], "_source": ["severity", "detector", "reason"]}
+        }
+        sources = [{"key": {"terms": {"field": "key"}}}, steps_of("ts_event", step_ns)]
+        rows = [
+            {
+                "key": bucket["key"]["key"],
+                "ts_start": bucket["key"]["step"] * MS,
+                **bucket["worst"]["hits"]["hits"][0]["_source"],
+                "anomalies": bucket["doc_count"],
+            }
+            for bucket in self._searching.composite(
+                "anomalies", [*query, {"terms": {"key": keys}}], sources, {"worst": worst}
+            )
+        ]
+        rank = {key: number for number, key in enumerate(keys)}
+        return sorted(rows, key=lambda row: (rank[row["key"]], row["ts_start"]))
+
+    def _worst_keys(self, query: Sequence[Query], limit: int) -> list[Query]:
+        # A key among the worst of all is among the worst of the day of its worst anomaly, so what each
+        # day's index says of its own worst is enough.
+        order = [{"worst": "desc"}, {"_key": "asc"}]
+        keys = {
+            "terms": {"field": "key", "size": max(limit, 1), "order": order},
+            "aggs": {"worst": {"max": {"field": "severity"}}},
+        }
+        answer = self._searching.search("anomalies", query, size=0, aggs={"keys": keys})
+        return buckets_of(answer, "keys")[:limit]
+
+    def histogram(self, step_ns: int, **wanted: Unpack[Wanted]) -> list[Document]:
+        """Return how many anomalies each detector has in each step; see `Store`."""
+        check_range(step_ns, wanted)
+        sources = [steps_of("ts_event", step_ns), {"detector": {"terms": {"field": "detector"}}}]
+        worst = {"worst": {"max": {"field": "severity"}}}
+        return [
+            {
+                "ts_start": bucket["key"]["step"] * MS,
+                "detector": bucket["key"]["detector"],
+                "anomalies": bucket["doc_count"],
+                "max_severity": bucket["worst"]["value"],
+            }
+            for bucket in self._searching.composite("anomalies", filters(wanted), sources, worst)
+        ]
+
+    def top_keys(self, limit: int = 10, **wanted: Unpack[Wanted]) -> list[Document]:
+        """Return the keys with the worst anomalies; see `Store`."""
+        query = [*filters(wanted), {"exists": {"field": "severity"}}]
+        worst = {bucket["key"]: bucket["worst"]["value"] for bucket in self._worst_keys(query, limit)}
+        # How many they are only all days together know.
+        counted = {"terms": {"field": "key", "size": max(len(worst), 1)}}
+        answer = self._searching.search(
+            "anomalies", [*query, {"terms": {"key": list(worst)}}], size=0, aggs={"keys": counted}
+        )
+        counts = {bucket["key"]: bucket["doc_count"] for bucket in buckets_of(answer, "keys")}
+        return [
+            {"key": key, "anomalies": counts.get(key, 0), "max_severity": severity}
+            for key, severity in worst.items()
+        ]
+
+    def by_detector(self) -> list[Document]:
+        """Return how many anomalies each detector has; see `Store`."""
+        last = {"top_hits": {"size": 1, "sort": SORT["newest"], "_source": ["ts_event"]}}
+        aggregations = {"worst": {"max": {"field": "severity"}}, "last": last}
+        rows = [
+            {
+                "detector": bucket["key"]["detector"],
+                "anomalies": bucket["doc_count"],
+                "max_severity": bucket["worst"]["value"],
+                "ts_last": ns_of(bucket["last"]["hits"]["hits"][0]["_source"]["ts_event"]),
+            }
+            for bucket in self._searching.composite(
+                "anomalies", [], [{"detector": {"terms": {"field": "detector"}}}], aggregations
+            )
+        ]
+        return sorted(rows, key=lambda row: (-row["anomalies"], row["detector"]))
+
+    def bars(
+        self, key: str, width: str, start: int | None = None, end: int | None = None, limit: int = 1000
+    ) -> list[Document]:
+        """Return the last ``limit`` bars that start in ``[start, end)`` ns, in order of time."""
+        sort = [{"ts_start": "desc"}, {"dataset": "desc"}, {"instrument_id": "desc"}]
+        query = series_filter(start, end, key=key, width=width)
+        return self._searching.hits("bars", query, sort, BAR_FIELDS, limit)[::-1]
+
+    def bar_counts(self, key: str, start: int | None = None, end: int | None = None) -> dict[str, int]:
+        """Return how many bars of each width a key has that start in ``[start, end)`` ns."""
+        widths = {"widths": {"terms": {"field": "width", "size": 100}}}
+        answer = self._searching.search("bars", series_filter(start, end, key=key), size=0, aggs=widths)
+        return {bucket["key"]: bucket["doc_count"] for bucket in buckets_of(answer, "widths")}
+
+    def coarser_bars(
+        self, key: str, width: str, step_ns: int, start: int | None, end: int | None, limit: int
+    ) -> list[Document]:
+        """Return bars rolled up to steps; see `Store`."""
+        sources = [steps_of("ts_start", step_ns), {"dataset": {"terms": {"field": "dataset"}}}]
+        query = series_filter(start, end, key=key, width=width)
+        return [
+            coarser_bar(bucket, key, step_ns)
+            for bucket in self._searching.composite("bars", query, sources, COARSER_AGGREGATIONS, limit)
+        ]
+
+    def score_extent(
+        self, key: str, detector: str, start: int | None, end: int | None
+    ) -> tuple[int, int, int]:
+        """Return how many scores there are, and the first and last ``ts_start`` in whole milliseconds."""
+        query = series_filter(start, end, key=key, detector=detector)
+        ends = {"first": {"min": {"field": "ts_start"}}, "last": {"max": {"field": "ts_start"}}}
+        answer = self._searching.search("scores", query, size=0, aggs=ends, track_total_hits=True)
+        found = answer.get("aggregations", {})
+        first, last = (int(found.get(name, {}).get("value") or 0) * MS for name in ends)
+        return answer["hits"]["total"]["value"], first, last
+
+    def score_rows(
+        self, key: str, detector: str, start: int | None, end: int | None, step_ns: int | None
+    ) -> list[Document]:
+        """Return all scores, or the largest of each step; see `Store`."""
+        query = series_filter(start, end, key=key, detector=detector)
+        sort: list[Query] = [
+            {"ts_start": "asc"}, {"ts_end": "asc"}, {"instrument_id": "asc"}, {"flow": "asc"}
+        ]  # fmt: skip
+        if step_ns is None:
+            return self._searching.hits("scores", query, sort, SCORE_FIELDS, LATEST)
+        largest = {"top_hits": {"size": 1, "sort": [{"score": "desc"}, *sort]}}
+        return [
+            document_of(bucket["largest"]["hits"]["hits"][0]["_source"], SCORE_FIELDS)
+            for bucket in self._searching.composite(
+                "scores", query, [steps_of("ts_start", step_ns)], {"largest": largest}
+            )
+        ]
+
+    def profiles(
+        self, user_id: str | None = None, *, limit: int = 100, after: str | None = None
+    ) -> list[Document]:
+        """Return what is usual for users; see `Store`."""
+        query = [{"term": {"user_id": user_id}}] if user_id is not None else []
+        behind = None if after is None else [after]
+        return self._searching.hits("profiles", query, [{"user_id": "asc"}], PROFILE_FIELDS, limit, behind)
+
+    def reviews(
+        self,
+        *,
+        anomaly_id: str | None = None,
+        reviewer: str | None = None,
+        label: int | None = None,
+        limit: int = 100,
+    ) -> list[Document]:
+        """Return what people said of anomalies and transactions, newest first."""
+        asked = {"anomaly_id": anomaly_id, "reviewer": reviewer, "label": label}
+        query = [{"term": {name: value}} for name, value in asked.items() if value is not None]
+        others = ("anomaly_id", "transaction_id", "reviewer")
+        sort: list[Query] = [{name: {"order": "asc", "missing": "_first"}} for name in others]
+        return self._searching.hits("reviews", query, [{"reviewed_at": "desc"}, *sort], REVIEW_FIELDS, limit)
+
+    def series(self) -> list[Document]:
+        """Return each series of bars: key, width, dataset, instrument_id, ``ts_first``, ``ts_last`` (ns)."""
+        names = ("key", "width", "dataset", "instrument_id")
+        # Bars begin and end at whole seconds, which the milliseconds of an aggregation can tell.
+        ends = {"first": {"min": {"field": "ts_start"}}, "last": {"max": {"field": "ts_end"}}}
+        return [
+            {
+                **{name: bucket["key"][name] for name in names},
+                "ts_first": int(bucket["first"]["value"]) * MS,
+                "ts_last": int(bucket["last"]["value"]) * MS,
+            }
+            for bucket in self._searching.composite(
+                "bars", [], [{n: {"terms": {"field": n}}} for n in names], ends
+            )
+        ]
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of documents of each kind."""
+        return self._searching.counts(TABLES)
+
+    def counters(self) -> list[Document]:
+        """Return what the flows counted: flow, source, partition, name, value."""
+        sort: list[Query] = [{name: "asc"} for name in COUNTER_FIELDS[:4]]
+        return self._searching.hits("counters", [], sort, COUNTER_FIELDS, LATEST)
+
+    def span(self) -> tuple[int, int] | None:
+        """Return the first and the last event time (ns) of bars and anomalies, None without any."""
+        ends = [(row["ts_first"], row["ts_last"]) for row in self.series()]
+        first = self._searching.hits("anomalies", [], [{"ts_start": "asc"}], ["ts_start"], 1)
+        last = self._searching.hits("anomalies", [], [{"ts_event": "desc"}], ["ts_event"], 1)
+        if first and last:
+            ends.append((first[0]["ts_start"], last[0]["ts_event"]))
+        if not ends:
+            return None
+        return min(first for first, _ in ends), max(last for _, last in ends)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._searching.close()

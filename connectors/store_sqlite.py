@@ -1,0 +1,281 @@
+"""The read side of the results in the embedded store."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Unpack
+
+import orjson
+
+from connectors.sqlite_queries import ANOMALY, BAR, COARSER, ORDER_BY, SCORE, SERIES, behind, where_of
+from connectors.sqlite_schema import TABLES, explain, open_for_reading
+from connectors.store import Store
+from connectors.store_questions import (
+    ORDERS,
+    Document,
+    Wanted,
+    check_range,
+    check_step,
+    place_of,
+    step_name,
+)
+from tapewatch.errors import UserError
+
+_FIRST, _LAST = -(2**63), 2**63 - 1
+_PROFILE_OBJECTS = ("locations", "merchant_categories", "payment_methods", "hours")
+
+
+class SqliteStore(Store):
+    """The embedded store, which a flow may be writing.
+
+    Parameters
+    ----------
+    path
+        The database file (``sinks.sqlite.path``).
+
+    Raises
+    ------
+    UserError
+        If there is no file yet, or it is not a store of this version; from any method, if it is damaged.
+
+    Examples
+    --------
+    >>> SqliteStore(Path("none-here.db"))
+    Traceback (most recent call last):
+      ...
+    tapewatch.errors.UserError: there are no results at `sinks.sqlite.path` ...none-here.db; run the flow ...
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.place = str(path)
+        self._connection = open_for_reading(path)
+        self._lock = threading.Lock()
+
+    def _rows(self, query: str, *values: object, **named: object) -> list[Document]:
+        try:
+            with self._lock:
+                cursor = self._connection.execute(query, named or values)
+                rows = cursor.fetchall()
+        except sqlite3.Error as error:
+            raise UserError(explain(error, self.path)) from error
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def anomalies(
+        self, *, limit: int = 100, after: str | None = None, order: str = "newest", **wanted: Unpack[Wanted]
+    ) -> list[Document]:
+        """Return anomalies in an order; see `Store`."""
+        if order not in ORDERS:
+            raise UserError(f"`order` must be one of {', '.join(ORDERS)}, was {order!r}")
+        where, values = where_of(wanted)
+        if after is not None:
+            condition, more = behind(place_of(after), order)
+            where, values = f"{where} AND {condition}", [*values, *more]
+        rows = self._rows(
+            f"SELECT {ANOMALY} FROM anomalies WHERE {where} ORDER BY {ORDER_BY[order]} LIMIT ?",  # noqa: S608
+            *values,
+            limit,
+        )
+        for row in rows:
+            row["contributions"] = orjson.loads(row["contributions"])
+        return rows
+
+    def lanes(
+        self, start: int, end: int, step_ns: int, *, min_severity: float = 0.0, limit: int = 30
+    ) -> list[Document]:
+        """Return the worst anomaly of each key and step; see `Store`."""
+        check_step(start, end, step_ns)
+        return self._rows(
+            """
+            WITH seen AS (SELECT * FROM anomalies WHERE ts_event >= ? AND ts_event < ? AND severity >= ?),
+            worst AS (SELECT key, max(severity) AS severity FROM seen GROUP BY key
+                      ORDER BY severity DESC, key LIMIT ?),
+            cells AS (SELECT s.*, w.severity AS worst, s.ts_event / ? * ? AS step,
+                      count(*) OVER (PARTITION BY s.key, s.ts_event / ?) AS anomalies,
+                      row_number() OVER (PARTITION BY s.key, s.ts_event / ?
+                                         ORDER BY s.severity DESC, s.ts_event, s.id) AS place
+                      FROM seen s JOIN worst w ON w.key = s.key)
+            SELECT key, step AS ts_start, severity, detector, reason, anomalies FROM cells WHERE place = 1
+            ORDER BY worst DESC, key, step
+            """,
+            start, end, min_severity, limit, step_ns, step_ns, step_ns, step_ns,
+        )  # fmt: skip
+
+    def histogram(self, step_ns: int, **wanted: Unpack[Wanted]) -> list[Document]:
+        """Return how many anomalies each detector has in each step; see `Store`."""
+        check_range(step_ns, wanted)
+        where, values = where_of(wanted)
+        return self._rows(
+            "SELECT ts_event / ? * ? AS ts_start, detector, count(*) AS anomalies, "  # noqa: S608
+            f"max(severity) AS max_severity FROM anomalies WHERE {where} "
+            "GROUP BY 1, detector ORDER BY 1, detector",
+            step_ns,
+            step_ns,
+            *values,
+        )
+
+    def top_keys(self, limit: int = 10, **wanted: Unpack[Wanted]) -> list[Document]:
+        """Return the keys with the worst anomalies; see `Store`."""
+        where, values = where_of(wanted)
+        return self._rows(
+            "SELECT key, count(*) AS anomalies, max(severity) AS max_severity FROM anomalies "  # noqa: S608
+            f"WHERE severity IS NOT NULL AND {where} GROUP BY key ORDER BY max_severity DESC, key LIMIT ?",
+            *values,
+            limit,
+        )
+
+    def by_detector(self) -> list[Document]:
+        """Return how many anomalies each detector has; see `Store`."""
+        return self._rows(
+            "SELECT detector, count(*) AS anomalies, max(severity) AS max_severity, max(ts_event) AS ts_last "
+            "FROM anomalies GROUP BY detector ORDER BY anomalies DESC, detector"
+        )
+
+    def bars(
+        self, key: str, width: str, start: int | None = None, end: int | None = None, limit: int = 1000
+    ) -> list[Document]:
+        """Return the last ``limit`` bars that start in ``[start, end)`` ns, in order of time."""
+        rows = self._rows(
+            f"SELECT {BAR} FROM bars WHERE key = ? AND width = ? AND ts_start >= ? AND ts_start < ? "  # noqa: S608
+            "ORDER BY ts_start DESC, dataset DESC, instrument_id DESC LIMIT ?",
+            key,
+            width,
+            _FIRST if start is None else start,
+            _LAST if end is None else end,
+            limit,
+        )
+        for row in rows:
+            row["final"] = bool(row["final"])
+        return rows[::-1]
+
+    def bar_counts(self, key: str, start: int | None = None, end: int | None = None) -> dict[str, int]:
+        """Return how many bars of each width a key has that start in ``[start, end)`` ns."""
+        rows = self._rows(
+            "SELECT width, count(*) AS bars FROM bars WHERE key = ? AND ts_start >= ? AND ts_start < ? "
+            "GROUP BY width",
+            key,
+            _FIRST if start is None else start,
+            _LAST if end is None else end,
+        )
+        return {row["width"]: row["bars"] for row in rows}
+
+    def coarser_bars(
+        self, key: str, width: str, step_ns: int, start: int | None, end: int | None, limit: int
+    ) -> list[Document]:
+        """Return bars rolled up to steps; see `Store`."""
+        rows = self._rows(
+            COARSER,
+            key=key,
+            width=width,
+            step=step_ns,
+            name=step_name(step_ns),
+            start=_FIRST if start is None else start,
+            end=_LAST if end is None else end,
+            limit=limit,
+        )
+        for row in rows:
+            row["final"] = bool(row["final"])
+            row["vwap"] = None if row["vwap"] is None else round(row["vwap"], 9)
+        return rows
+
+    def score_extent(
+        self, key: str, detector: str, start: int | None, end: int | None
+    ) -> tuple[int, int, int]:
+        """Return how many scores there are, and the first and last ``ts_start`` in whole milliseconds."""
+        (row,) = self._rows(
+            "SELECT count(*) AS scores, min(ts_start) AS first, max(ts_start) AS last FROM scores "
+            "WHERE key = ? AND detector = ? AND ts_start >= ? AND ts_start < ?",
+            key,
+            detector,
+            _FIRST if start is None else start,
+            _LAST if end is None else end,
+        )
+        ms = 1_000_000
+        return row["scores"], (row["first"] or 0) // ms * ms, (row["last"] or 0) // ms * ms
+
+    def score_rows(
+        self, key: str, detector: str, start: int | None, end: int | None, step_ns: int | None
+    ) -> list[Document]:
+        """Return all scores, or the largest of each step; see `Store`."""
+        order = "ts_start, ts_end, instrument_id, flow"
+        place = (
+            "1"
+            if step_ns is None
+            else (f"row_number() OVER (PARTITION BY ts_start / {int(step_ns)} ORDER BY score DESC, {order})")
+        )
+        return self._rows(
+            f"SELECT {SCORE} FROM (SELECT *, {place} AS place FROM scores "  # noqa: S608
+            "WHERE key = ? AND detector = ? AND ts_start >= ? AND ts_start < ?) "
+            f"WHERE place = 1 ORDER BY {order}",
+            key,
+            detector,
+            _FIRST if start is None else start,
+            _LAST if end is None else end,
+        )
+
+    def profiles(
+        self, user_id: str | None = None, *, limit: int = 100, after: str | None = None
+    ) -> list[Document]:
+        """Return what is usual for users; see `Store`."""
+        rows = self._rows(
+            "SELECT * FROM profiles WHERE (?1 IS NULL OR user_id = ?1) AND (?2 IS NULL OR user_id > ?2) "
+            "ORDER BY user_id LIMIT ?3",
+            user_id,
+            after,
+            limit,
+        )
+        for row in rows:
+            for name in _PROFILE_OBJECTS:
+                row[name] = None if row[name] is None else orjson.loads(row[name])
+        return rows
+
+    def reviews(
+        self,
+        *,
+        anomaly_id: str | None = None,
+        reviewer: str | None = None,
+        label: int | None = None,
+        limit: int = 100,
+    ) -> list[Document]:
+        """Return what people said of anomalies and transactions, newest first."""
+        return self._rows(
+            "SELECT anomaly_id, transaction_id, label, reviewer, notes, reviewed_at FROM reviews "
+            "WHERE (?1 IS NULL OR anomaly_id = ?1) AND (?2 IS NULL OR reviewer = ?2) "
+            "AND (?3 IS NULL OR label = ?3) "
+            "ORDER BY reviewed_at DESC, anomaly_id, transaction_id, reviewer LIMIT ?4",
+            anomaly_id,
+            reviewer,
+            label,
+            limit,
+        )
+
+    def series(self) -> list[Document]:
+        """Return each series of bars: key, width, dataset, instrument_id, ``ts_first``, ``ts_last`` (ns)."""
+        return self._rows(SERIES)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of rows of each table."""
+        query = ", ".join(f"(SELECT count(*) FROM {table}) AS {table}" for table in TABLES)  # noqa: S608
+        return self._rows(f"SELECT {query}")[0]
+
+    def counters(self) -> list[Document]:
+        """Return what the flows counted: flow, source, partition, name, value."""
+        return self._rows("SELECT flow, source, partition, name, value FROM counters ORDER BY 1, 2, 3, 4")
+
+    def span(self) -> tuple[int, int] | None:
+        """Return the first and the last event time (ns) of bars and anomalies, None without any."""
+        ends = [(row["ts_first"], row["ts_last"]) for row in self.series()]
+        found = self._rows("SELECT min(ts_start) AS first, max(ts_event) AS last FROM anomalies")[0]
+        if found["first"] is not None:
+            ends.append((found["first"], found["last"]))
+        if not ends:
+            return None
+        return min(first for first, _ in ends), max(last for _, last in ends)
+
+    def close(self) -> None:
+        """Close the file, once no other thread is reading from it."""
+        with self._lock:
+            self._connection.close()

@@ -1,0 +1,81 @@
+"""``tapewatch evaluate``: tables on stdout and in files, one line for each mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+from connectors.dbn_writer import write_dbn
+from connectors.market_simulator import MarketSimulation, simulate
+
+
+def evaluate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    code = "from tapewatch.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, "evaluate", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def tape(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    session = simulate(MarketSimulation(symbols=2, minutes=200, seed=8, anomalies=("block_trade",)))
+    path = tmp_path_factory.mktemp("tape") / "day.dbn.zst"
+    write_dbn(path, session.records, session.symbols)
+    return path
+
+
+def test_injected_prints_and_saves_both_tables(tape: Path, tmp_path: Path) -> None:
+    arguments = ("injected", "--data", str(tape), "--seed", "5", "--required-only")
+    done = evaluate(*arguments, "--json", str(tmp_path / "q.json"), "--out", str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    saved = orjson.loads((tmp_path / "q.json").read_bytes())
+    assert {row["kind"]: row["events"] for row in saved["recall"]} == {"high_volume": 2, "block_trade": 2}
+    assert (tmp_path / "quality-tables.md").read_text() == done.stdout
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["q.json", "quality-recall.png", "quality-tables.md"]
+    assert evaluate(*arguments).stdout == done.stdout
+
+
+def test_real_prints_and_saves_both_tables(tape: Path, tmp_path: Path) -> None:
+    done = evaluate(
+        "real",
+        "--worst",
+        "2",
+        "--data",
+        str(tape),
+        "--json",
+        str(tmp_path / "r.json"),
+        "--out",
+        str(tmp_path),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    saved = orjson.loads((tmp_path / "r.json").read_bytes())
+    assert 1 <= len(saved["worst"]) <= 2
+    assert {row["key"] for row in saved["spending"]} == {"SIM001", "SIM002"}
+    assert (tmp_path / "quality-real.md").read_text() == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("real",), "`--data` is missing"),
+        (("real", "--data", "none.dbn"), "`--data` names none.dbn, which does not exist"),
+        (("real", "--data", "{tape}", "--worst", "0"), "`--worst` must be at least 1, was 0"),
+        (("injected", "--seed", "-1"), "`--seed` must be from 0 to"),
+        (("injected", "--json", "/nowhere/q.json"), "`--json` is in /nowhere, which is no folder"),
+        (("injected", "--out", "nowhere"), "`--out` must be a folder, was nowhere"),
+        (("injected", "--data", "none*.dbn"), "`--data` has 'none*.dbn', which matches no file"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(tape: Path, arguments: tuple[str, ...], said: str) -> None:
+    done = evaluate(*(argument.format(tape=tape) for argument in arguments))
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
