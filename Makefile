@@ -53,7 +53,7 @@ demo: $(VENV)/.run ## a simulated session (or DATA="a.dbn.zst b.dbn.zst"), judge
 	@$(BIN)/tapewatch demo $(DATA)
 
 test: $(VENV)/.dev ## every test
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadgroup
 
 lint: $(VENV)/.dev ## style, types and layers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -13,6 +13,7 @@ from connectors.read_ahead import ReadAhead
 from connectors.validity import valid
 from tapewatch.errors import DamagedError, UserError
 from tapewatch.records import LATEST, Array, Block
+from tapewatch.surveys import Survey, survey
 from tapewatch.symbology import Symbols
 
 #: Files from this size on (as they lie on disk) are decoded in a thread of their own.
@@ -21,13 +22,26 @@ _WORTH_A_THREAD = 1 << 19
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Consecutive records of a chain; see `Block`. ``clean`` says that all are known to be fit."""
+    """Consecutive records of a chain; see `Block`.
+
+    ``clean`` says that all are known to be fit, ``survey`` what else is known of them.
+    """
 
     records: Array
     times: Array
     codes: Array | None
     names: tuple[str, ...]
     clean: bool = False
+    survey: Survey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A block, which of its records are fit (None: all), and what else is known of it."""
+
+    block: Block
+    fit: Array | None
+    survey: Survey | None
 
 
 @dataclass(slots=True)
@@ -38,19 +52,19 @@ class _Cursor:
     file: TapeFile
     records: Records
     position: Position
-    #: The file's blocks and, of each, which records are fit (None: all).
-    blocks: Iterator[tuple[Block, Array | None]] = field(init=False)
+    blocks: Iterator[_Checked] = field(init=False)
     block: Block | None = None
     at: int = 0
     before: int = 0
     fit: Array | None = None
+    survey: Survey | None = None
     _run: Array | None = None
 
     def __post_init__(self) -> None:
-        checked = _checked(self.records.blocks(self.position.offset))
+        blocks = self.records.blocks(self.position.offset)
         # Symbols of a live capture must not be learned before the records that stand before them.
         ahead = self.records.size >= _WORTH_A_THREAD and self.file.header.schema != "mixed"
-        self.blocks = ReadAhead(checked) if ahead else checked
+        self.blocks = ReadAhead(_checked(blocks, surveyed=True)) if ahead else _checked(blocks)
         if not self.position.clock and self.file.first_time < LATEST:
             # Unfit records before the first fit one belong beside it, not before all other files.
             self.position.clock = self.file.first_time
@@ -72,10 +86,10 @@ class _Cursor:
             self._run = np.maximum(np.maximum.accumulate(times.astype(np.int64)), self.before)
         return self._run  # type: ignore[return-value]
 
-    def show(self, block: Block, fit: Array | None, at: int) -> None:
+    def show(self, checked: _Checked, at: int) -> None:
         """Go on to a block, of which ``at`` records have been taken before."""
-        self.block, self.at, self._run, self.before = block, at, None, self.position.clock
-        self.fit = fit
+        self.block, self.fit, self.survey = checked.block, checked.fit, checked.survey
+        self.at, self._run, self.before = at, None, self.position.clock
 
     def last(self) -> int:
         """Latest event time of the block, or of the file before it."""
@@ -93,12 +107,15 @@ class _Cursor:
         self.at += count
         self.position.taken += count
         codes = None if block.codes is None else block.codes[part]
-        return Piece(block.records[part], block.times[part], codes, block.names, self.fit is None)
+        survey = self.survey if count == len(block.records) else None
+        return Piece(block.records[part], block.times[part], codes, block.names, self.fit is None, survey)
 
 
-def _checked(blocks: Iterator[Block]) -> Iterator[tuple[Block, Array | None]]:
+def _checked(blocks: Iterator[Block], *, surveyed: bool = False) -> Iterator[_Checked]:
     for block in blocks:
-        yield block, valid(block.records, block.times)[0]
+        fit = valid(block.records, block.times)[0]
+        known = surveyed and fit is None and block.codes is None and len(block.records)
+        yield _Checked(block, fit, survey(block.records, block.times) if known else None)
 
 
 class ChainReader:
@@ -218,8 +235,7 @@ class ChainReader:
                 self._consumed += cursor.records.consumed
                 self._active.remove(cursor)
                 return
-            block, fit = found
-            cursor.show(block, fit, min(drop, len(block.records)))
+            cursor.show(found, min(drop, len(found.block.records)))
             drop -= cursor.at
             cursor.position.taken = cursor.at
             if cursor.left():

@@ -129,7 +129,8 @@ class FilesPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
             codes = None if codes is None else codes[mask]
         state = self._state
         if len(times):
-            state.clock = max(state.clock, int(times.max()) + self._chain.width_ns)
+            latest = int(times.max()) if piece.survey is None else piece.survey.latest
+            state.clock = max(state.clock, latest + self._chain.width_ns)
         self._told = dict(state.counters)
         tape = Tape(
             partition=self._chain.name,
@@ -147,6 +148,7 @@ class FilesPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
             credit=self._credit.path,
             gaps=missing[0],
             unfit=missing[1],
+            survey=piece.survey,
         )
         self._seq += 1
         self._bar.update(state.counters["records"], self._reader.consumed)
@@ -157,7 +159,14 @@ class FilesPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         if self._chain.kind != "trades" or not len(piece.records):
             return (), {}
         batch = Unchecked(
-            piece.records, piece.times, self._state.clock, fit, self._reader.symbols, piece.codes, piece.names
+            piece.records,
+            piece.times,
+            self._state.clock,
+            fit,
+            self._reader.symbols,
+            piece.codes,
+            piece.names,
+            piece.survey,
         )
         return self._state.numbering.gaps(batch), unfit(batch)
 

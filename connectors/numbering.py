@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapewatch.records import DAY, Array, Gap, Int64s
+from tapewatch.surveys import Survey
 from tapewatch.symbology import Symbols
 
 #: Steps of one before numbers are believed, and how many there must be for each other step.
@@ -40,7 +41,7 @@ class Unchecked:
         Latest event time of the batches before.
     fit
         Which records passed validation, None if all did.
-    symbols, codes, names
+    symbols, codes, names, survey
         As in `tapewatch.records.Tape`.
     """
 
@@ -51,6 +52,7 @@ class Unchecked:
     symbols: Symbols
     codes: NDArray[np.intp] | None
     names: tuple[str, ...]
+    survey: Survey | None = None
 
     @property
     def clock(self) -> Int64s:
@@ -105,6 +107,8 @@ class _Evidence:
         """Learn steps; return before which of them the numbers were believed."""
         if self.hopeless or not len(one):
             return np.zeros(len(one), bool)
+        if self.others * _MOST_OTHERS <= self.ones and one.all():
+            return self._add_ones(len(one))
         ones = self.ones + np.cumsum(one)
         others = self.others + np.cumsum(~one)
         before, others_before = ones - one, others - ~one
@@ -114,6 +118,13 @@ class _Evidence:
             believed[gone[0] + 1 :] = False
             self.hopeless = True
         self.ones, self.others = int(ones[-1]), int(others[-1])
+        return believed
+
+    def _add_ones(self, count: int) -> Array:
+        """Do what `add` does with steps of one alone, which make no numbers hopeless."""
+        believed = np.zeros(count, bool)
+        believed[max(max(self.others, 1) * _PROOF - self.ones, 0) :] = True
+        self.ones += count
         return believed
 
 
@@ -195,12 +206,15 @@ class Numbering:
         known = self._publishers.get(int(publisher[0]))
         if known is None or not (known.own.enough or (known.own.hopeless and known.each.hopeless)):
             return False
-        if not (publisher == publisher[0]).all():
+        survey = batch.survey
+        if not (publisher == publisher[0]).all() if survey is None else survey.publisher is None:
             return False
         if known.own.hopeless:
             return True
-        sequence = np.ascontiguousarray(batch.records["sequence"])
-        if int(sequence[0]) != known.last + 1 or not (np.diff(sequence) == 1).all():
+        sequence = batch.records["sequence"]
+        if int(sequence[0]) != known.last + 1:
+            return False
+        if not (np.diff(np.ascontiguousarray(sequence)) == 1).all() if survey is None else not survey.by_ones:
             return False
         known.own.ones += len(sequence)
         known.last = int(sequence[-1])

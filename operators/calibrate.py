@@ -30,6 +30,9 @@ _KEPT = 13
 #: From this many observations a row on, each row is counted by itself.
 _MANY = 500
 
+#: From this many observations on a fit waits for twice as many, before for half as many more.
+_SETTLED = 4_096
+
 #: What is known of one instrument beside its counts.
 _ROW = np.dtype(
     [
@@ -124,7 +127,7 @@ class Calibration:
             Return a severity for each score, not only for alarms.
         """
         self._grow(int(rows.max(initial=-1)) + 1)
-        if np.isnan(scores).any():
+        if np.isnan(scores.min(initial=np.inf)):
             return self._without_nans(rows, starts, scores, times, every=every)
         # Without `every` only the places of alarms are ever written, or read.
         found = Verdicts(np.zeros(len(scores), bool), np.empty(len(scores)), np.empty(len(scores)))
@@ -256,7 +259,8 @@ class Calibration:
             known["share"], known["total"] = share, tail.total
             known["per_day"], known["threshold"] = per_day, threshold
             seen, known["spent_since"] = int(known["seen"]), 0
-            known["next_fit"] = seen + min(max(seen // 2, 30), 65_536)
+            wait = seen // 2 if seen < _SETTLED else seen
+            known["next_fit"] = seen + min(max(wait, 30), 65_536)
 
     def severity(self, rows: Array, scores: Floats) -> Floats:
         """Return severities of 0 to 100 of one score per row, by the latest fits."""

@@ -82,9 +82,8 @@ class Splitter:
 
     def split(self, tape: Tape) -> list[ShardBatch]:
         """Return one batch per shard, also for shards without records: the clock goes to all."""
-        ranks, ranking = self._locate(tape)
-        order, starts = _sorted(ranks, len(ranking.keys))
-        records, times = Ordered(tape.records, order), tape.times.take(order)
+        ranking, order, starts, times = self._sorted(tape)
+        records = Ordered(tape.records, order)
         present = np.flatnonzero(starts[1:] != starts[:-1])
         within = np.searchsorted(present, ranking.shards)
         batches = []
@@ -134,6 +133,32 @@ class Splitter:
                 unfit[key] = (b + np.searchsorted(order[b:e], at)).astype(np.int64)
         return gaps, unfit
 
+    def _sorted(self, tape: Tape) -> tuple[_Ranking, Array, Int64s, Int64s]:
+        """Return the known keys, the order by their ranks, where each begins in it, and times in it."""
+        known = tape.survey
+        if known is not None and known.earliest // DAY == known.latest // DAY:
+            table = self._table(tape, known.earliest // DAY)
+            ranks, ranking = table.ranks(known.ids), table.ranking
+            lengths = np.zeros(len(ranking.keys), np.int64)
+            lengths[ranks] = np.diff(known.starts)
+            if int(lengths.sum()) == len(known.order):
+                starts = np.concatenate([[0], np.cumsum(lengths)])
+                bounds = zip(known.starts[:-1].tolist(), known.starts[1:].tolist(), strict=True)
+                parts = [slice(*bound) for bound in bounds]
+                parts = [parts[i] for i in np.argsort(ranks).tolist()]
+                order = np.concatenate([known.order[part] for part in parts])
+                return ranking, order, starts, np.concatenate([known.times[part] for part in parts])
+            # Ids that share a key are not side by side.
+        ranks, ranking = self._locate(tape)
+        order, starts = _sorted(ranks, len(ranking.keys))
+        return ranking, order, starts, tape.times.take(order)
+
+    def _table(self, tape: Tape, day: int) -> _Table:
+        table = self._tables.get(tape.partition)
+        if table is None or not table.serves(tape.symbols, day):
+            table = self._tables[tape.partition] = _Table(tape.symbols, day, self._shards)
+        return table
+
     def _locate(self, tape: Tape) -> tuple[Array, _Ranking]:
         """Return each record's rank among the known keys, and what these are."""
         if not len(tape.records):
@@ -143,12 +168,10 @@ class Splitter:
                 self._named = tape.names, _Ranking(tape.names, self._shards)
             ranking = self._named[1]
             return ranking.of_code.take(tape.codes), ranking
-        ids = tape.records["instrument_id"]
+        ids = np.ascontiguousarray(tape.records["instrument_id"])
         first, last = int(tape.times.min()) // DAY, int(tape.times.max()) // DAY
         if first == last:
-            table = self._tables.get(tape.partition)
-            if table is None or not table.serves(tape.symbols, first):
-                table = self._tables[tape.partition] = _Table(tape.symbols, first, self._shards)
+            table = self._table(tape, first)
             return table.ranks(ids), table.ranking
         pairs, inverse = np.unique((tape.times // DAY << 32) | ids.astype(np.int64), return_inverse=True)
         keys: dict[str, int] = {}
@@ -197,12 +220,12 @@ class _Table:
         return self._symbols is symbols and self._version == symbols.version and self._day == day
 
     def ranks(self, ids: Array) -> Array:
-        if int(ids.max()) < _LARGEST_TABLE:
-            places = ids.astype(np.intp)
-            ranks = self._table.take(places, mode="clip")
-            if ranks.min() < 0 or int(ids.max()) >= len(self._table):
+        largest = int(ids.max())
+        if largest < _LARGEST_TABLE:
+            ranks = self._table.take(ids, mode="clip")
+            if ranks.min() < 0 or largest >= len(self._table):
                 self._meet(ids)
-                ranks = self._table.take(places)
+                ranks = self._table.take(ids)
             return ranks
         place = np.minimum(np.searchsorted(self._ids, ids), max(len(self._ids) - 1, 0))
         if not len(self._ids) or (self._ids[place] != ids).any():

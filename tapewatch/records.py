@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from tapewatch.surveys import Survey
     from tapewatch.symbology import Symbols
 
 UNDEF_PRICE = 2**63 - 1
@@ -148,6 +149,8 @@ class Tape:
     unfit
         By key: of each record that did not pass validation, the index of the batch's first record behind it
         (or their number), int64, in their order.
+    survey
+        What is known of the records already.
     """
 
     partition: str
@@ -165,6 +168,7 @@ class Tape:
     credit: str = ""
     gaps: tuple[Gap, ...] = ()
     unfit: dict[str, Int64s] = field(default_factory=dict)
+    survey: Survey | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,7 @@ class SourceSettings(_Section):
     speed: Annotated[float | Literal["max"], BeforeValidator(_speed)] = "max"
     paths: Annotated[list[str], BeforeValidator(from_json)] = []
     on_error: Literal["fail", "skip"] = "fail"
-    batch_records: int = Field(65_536, ge=1, le=4_194_304)
+    batch_records: int = Field(131_072, ge=1, le=4_194_304)
 
 
 def _flat(value: Any, name: str = "") -> Any:  # noqa: ANN401 - whatever a person wrote

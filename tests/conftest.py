@@ -29,6 +29,20 @@ from tapewatch.symbology import Interval, Symbols
 _MONDAY = 19_877 * DAY  # 2024-06-03
 
 
+_SERVERS = {
+    "broker": "kafka",
+    "elasticsearch": "elasticsearch",
+    "secured_elasticsearch": "elasticsearch",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what shares a server, else a file, in one of the processes that ``-n`` asks for."""
+    for item in items:
+        servers = [_SERVERS[name] for name in getattr(item, "fixturenames", ()) if name in _SERVERS]
+        item.add_marker(pytest.mark.xdist_group(servers[0] if servers else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Return the folder of real data."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from connectors.numbering import Numbering, Unchecked, unfit
 from tapewatch.records import DAY, SECOND, TRADE, Array, Gap
+from tapewatch.surveys import survey
 from tapewatch.symbology import Interval, Symbols
 
 SYMBOLS = Symbols(Interval(f"SYM{number}", number, 0, 1 << 31) for number in range(1, 10))
@@ -55,7 +56,8 @@ def gaps(
         own = names[turn:] + names[:turn] if coded else ()
         codes = None if codes is None else (codes - turn) % 10
         times = np.where(mask, piece["ts_recv"].astype(np.int64), 0)
-        batch = Unchecked(piece, times, clock, None if mask.all() else mask, SYMBOLS, codes, own)
+        known = survey(piece, times) if len(piece) and mask.all() and not coded else None
+        batch = Unchecked(piece, times, clock, None if mask.all() else mask, SYMBOLS, codes, own, known)
         found += [(before + gap.at, gap) for gap in numbering.gaps(batch)]
         numbering = Numbering(pickle.loads(pickle.dumps(numbering.snapshot())))
         before += int(mask.sum())

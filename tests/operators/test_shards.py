@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from operators.shards import Splitter, shard_of
 from tapewatch.records import DAY, TRADE, Tape
+from tapewatch.surveys import survey
 from tapewatch.symbology import Interval, Symbols
 
 DAY_0 = 19_000
@@ -19,9 +20,10 @@ DAY_0 = 19_000
 @given(
     seed=st.integers(0, 2**32 - 1), count=st.integers(0, 200), shards=st.integers(1, 9),
     largest=st.sampled_from([3, 5_000, 2**22, 2**32 - 1]), days=st.integers(1, 3), cuts=st.lists(st.integers(0, 200), max_size=4),
+    surveyed=st.booleans(),
 )  # fmt: skip
 def test_every_record_goes_to_its_keys_shard_in_its_order(
-    seed: int, count: int, shards: int, largest: int, days: int, cuts: list[int]
+    seed: int, count: int, shards: int, largest: int, days: int, cuts: list[int], *, surveyed: bool
 ) -> None:
     rng = np.random.default_rng(seed)
     records = np.zeros(count, TRADE)
@@ -33,6 +35,8 @@ def test_every_record_goes_to_its_keys_shard_in_its_order(
         [Interval("A", int(ids[0]), DAY_0, DAY_0 + 1), Interval("B", int(ids[0]), DAY_0 + 1, DAY_0 + 9)]
     )
     symbols.add(Interval("A", int(ids[1]), DAY_0 + 1, DAY_0 + 2))
+    # Two ids share a symbol.
+    symbols.add(Interval("A", int(ids[2]), DAY_0, DAY_0 + 1))
     wanted: dict[str, list[int]] = {}
     for record, time in zip(records, times, strict=True):
         key = symbols.key(int(record["instrument_id"]), int(time) // DAY)
@@ -41,8 +45,9 @@ def test_every_record_goes_to_its_keys_shard_in_its_order(
     found: dict[str, list[int]] = {key: [] for key in wanted}
     for seq, part in enumerate(np.split(np.arange(count), sorted(min(cut, count) for cut in cuts))):
         tape = Tape(
-            "T", seq, "trades", "", records[part], times[part], symbols, clock=7, counters={"records": 1}
-        )
+            "T", seq, "trades", "", records[part], times[part], symbols, clock=7, counters={"records": 1},
+            survey=survey(records[part], times[part]) if surveyed and len(part) else None,
+        )  # fmt: skip
         batches = splitter.split(tape)
         assert [batch.shard for batch in batches] == list(range(shards))
         assert [batch.counters for batch in batches] == [{"records": 1}] + [{}] * (shards - 1)
