@@ -62,7 +62,9 @@ bench: $(VENV)/.dev ## speed and memory, each beside its alternative
 	@$(BIN)/python -m benchmarks
 
 quality: $(VENV)/.dev ## alarm budget and recall on simulated sessions, into docs/
-	@$(BIN)/python -m models.quality --out docs
+	@$(BIN)/tapewatch evaluate injected --out docs
+	@$(BIN)/python -m models.rule_quality --out docs
+	@$(BIN)/python -m models.model_quality --out docs
 
 dashboard: $(VENV)/.dashboard ## the demo's results in the browser, or those of `sinks.sqlite.path`
 	@if [ -z "$$TAPEWATCH_SINKS__SQLITE__PATH" ] && [ -f demo/tapewatch.db ]; then \
