@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternatives, kafka, models
+from benchmarks import alternatives, detectors, kafka, models
 from benchmarks.measure import forget, interleaved, peak_mib, start_up
 from connectors.dbn_records import DbnRecords
 from connectors.dbn_writer import write_dbn

@@ -27,9 +27,7 @@ def main() -> int:
     warnings.simplefilter("ignore")
     missing = [name for name in ("sklearn", "skl2onnx") if find_spec(name) is None]
     if missing:
-        print(
-            f'the forest is not compared, as {" and ".join(missing)} are missing: pip install "tapewatch[bench]"'
-        )
+        print(f'not compared: {" and ".join(missing)} missing; pip install "tapewatch[bench]"')
         return 0
     sizes = " | ".join(f"batch {n:,}" for n in _BATCHES)
     print(f"| isolation forest, rows per second of CPU | {sizes} |")
