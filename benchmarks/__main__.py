@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternatives, kafka
+from benchmarks import alternatives, detectors, kafka, models
 from benchmarks.measure import forget, interleaved, peak_mib, start_up
 from connectors.dbn_records import DbnRecords
 from connectors.dbn_writer import write_dbn
@@ -40,11 +40,15 @@ def main() -> int:
         print(f"{tape.name}: {count:,} trades; medians of {_RUNS} runs, in turn, in one process\n")
         print("| what | records/s | against | records/s | ratio | goal |\n|---|---|---|---|---|---|")
         _speed(tape, folder, count)
-        for what, detectors, goal in (("two detectors", _only(*_TWO), 0.8), ("all defaults", {}, 2.5)):
-            starts = [start_up(tape, folder, **detectors) for _ in range(_RUNS)]
+        for what, switched, goal in (("two detectors", _only(*_TWO), 0.8), ("all defaults", {}, 2.5)):
+            starts = [start_up(tape, folder, **switched) for _ in range(_RUNS)]
             median = statistics.median(starts)
             print(f"\nstart-up until the first record, {what}: {median:.2f} s (goal: under {goal})")
         _memory(folder)
+    print("\n## Detectors\n")
+    detectors.main()
+    print("\n## Pre-trained models\n")
+    models.main()
     print("\n## Kafka\n")
     return kafka.main()
 

@@ -15,7 +15,17 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from operators.detector import Detector, Explanation, Logic, Scores, Segments, amount, grown, limits
+from operators.detector import (
+    Detector,
+    Explanation,
+    Logic,
+    Scores,
+    Segments,
+    amount,
+    grown,
+    limits,
+    within_percent,
+)
 from operators.recent import BlockSums, Joined, at_places, latest
 from operators.scale import Scale
 from tapewatch.records import MINUTE, PRICE_SCALE, SECOND, TRADE, Array, Int64s
@@ -110,7 +120,7 @@ class _BadTicksLogic:
             at_places(segments.times, self._times[rows], starts, segment, place + i) for i in (0, 1)
         )
         around = np.searchsorted(stretch, at, "right") - 1
-        over = outside[at] > limits(self._limits, segments.names)[rows[segment]] / 100 * np.abs(before[at])
+        over = outside[at] > within_percent(limits(self._limits, segments.names)[rows[segment]], before[at])
         unknown = known[around] == 0
         fit = (next_times - times <= _AT_ONCE) & (over | ~unknown)
         at, segment, place, times, around, over, unknown = (

@@ -225,6 +225,16 @@ def limits(by_symbol: Mapping[str, float], names: Sequence[str]) -> Floats:
     return np.array([by_symbol.get(name, others) for name in names], np.float64)
 
 
+def within_percent(limit_percent: Floats, price: Array) -> Floats:
+    """Return limits in the price's own unit: where there is none it is infinite, even at a price of 0.
+
+    >>> within_percent(np.array([2.0, np.inf]), np.array([-500, 0])).tolist()
+    [10.0, inf]
+    """
+    most = np.full(len(limit_percent), np.inf)
+    return np.multiply(limit_percent / 100, np.abs(price), out=most, where=np.isfinite(limit_percent))
+
+
 def amount(value: float) -> str:
     """Return a number as people read it.
 

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 
 from operators.bad_ticks import BadTicks, moved
-from operators.detector import Detector, Explanation, Logic, Scores, Segments, grown, limits
+from operators.detector import Detector, Explanation, Logic, Scores, Segments, grown, limits, within_percent
 from operators.recent import Joined
 from operators.scale import Scale
 from tapewatch.records import PRICE_SCALE
@@ -136,9 +136,8 @@ class _PriceJumpLogic:
         score[known < self._least] = np.nan
         forced = None
         if self._limits:
-            forced = compared & (
-                size > limits(self._limits, segments.names)[segments.row_of] / 100 * np.abs(previous)
-            )
+            limit = limits(self._limits, segments.names)[segments.row_of]
+            forced = compared & (size > within_percent(limit, previous))
         if learn:
             last = starts[1:] - 1
             self._last[rows, 0], self._last[rows, 1] = start[last], close[last]

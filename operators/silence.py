@@ -97,9 +97,9 @@ class SilenceLogic:
             long |= pause > limit[segments.row_of] * SECOND
         at = np.flatnonzero(long)
         around = np.searchsorted(stretch, at, "right") - 1
-        blocks, pause = past.max(axis=1)[around] / _BLOCK, pause[at]
+        pause = pause[at]
         before, after = before[at] / _BEFORE, after[at] / _AFTER
-        usual = np.maximum(np.maximum(before, _OF_AFTER * after), np.maximum(blocks, _FASTEST_BEAT))
+        usual = _usual(before, after, past[around], known[around])
         segment = np.searchsorted(starts, at, "right") - 1
         over, unknown = pause > limit[rows[segment]] * SECOND, known[around] == 0
         fit = over | (~unknown & (pause >= _LEAST * usual))
@@ -211,3 +211,7 @@ def _while_open(days: Array, day: int, ends: Int64s, pauses: Int64s) -> Int64s:
     counts = np.where(np.take_along_axis(usual, slots % _SLOTS, axis=1), np.maximum(high - low, 0), 0)
     with_history = np.where(pauses <= _LONGEST, counts.sum(axis=1), 0)
     return np.where(usual[:, _SLOTS], with_history, np.where(pauses <= _WITHOUT_HISTORY, pauses, 0))
+
+
+def _usual(before, after, past, known):
+    return np.maximum(np.maximum(before, _OF_AFTER * after), np.maximum(past.max(axis=1)/_BLOCK, _FASTEST_BEAT))

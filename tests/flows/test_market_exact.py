@@ -19,6 +19,7 @@ import zstandard
 
 from connectors.dbn_writer import write_dbn
 from connectors.market_simulator import MarketSimulation, simulate
+from operators.detectors import detectors
 from tapewatch.records import DAY
 
 Flow = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -248,3 +249,22 @@ def test_real_equities_and_gold_in_one_run(
     both, gold, equities = results
     for kind in ("anomalies", "bars"):
         assert both[kind] == sorted(gold[kind] + equities[kind], key=repr)
+
+
+def test_a_real_day_however_it_is_cut_and_shared_out(
+    data: Path, run_market: Flow, tables: Tables, tmp_path: Path
+) -> None:
+    path = data / "dbn" / "equs-mini-20131008.trades.dbn.zst"
+    results = []
+    for name, args, settings in (
+        ("plain", [], {}),
+        ("cut", ["-w", "2"], {"source__batch_records": "20011", "shards": "7"}),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        ended = run_market(folder, [path], *args, **{"sinks__scores": "true", **settings})
+        assert (ended.returncode, ended.stderr) == (0, "")
+        results.append(tables(folder / "results.db"))
+    plain, cut = results
+    assert cut == plain
+    assert {row[1] for row in plain["scores"]} == {detector.name for detector in detectors({})}

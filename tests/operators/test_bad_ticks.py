@@ -122,3 +122,10 @@ def test_the_reason_gives_the_prices_on_both_sides() -> None:
     )
     assert (told.observed, told.expected) == (102.5, 100.0)
     assert told.contributions == {"distance_before": 0.5, "distance_after": 0.5}
+
+
+def test_who_has_no_limit_has_none_at_a_price_of_zero() -> None:
+    prices = np.zeros(40, np.int64)
+    prices[20] = 80
+    _, ticks = PriceJump(bad_tick_limits={"SYM2": 0.5}).parts
+    assert fed.Feed(ticks).feed(prints(prices), [23]).said == {}
