@@ -93,8 +93,18 @@ def without_spaces(data: bytes) -> bytes | None:
     return np.delete(characters, drop).tobytes() if within.any() else data.translate(None, _SPACES)
 
 
-def uniform(text: Text, count: int) -> Shape | None:
+def uniform(text: Text, count: int, read: frozenset[str] = frozenset()) -> Shape | None:
     r"""Return the fields of ``count`` lines of JSON if all have the shape of the first, else None.
+
+    Parameters
+    ----------
+    text
+        The lines, each with its newline.
+    count
+        How many.
+    read
+        Names of fields that the caller reads as decimals or whole numbers himself, unless they are strings:
+        that they are numbers is looked at no closer than that takes.
 
     >>> text = Text(b'{"hd":{"ts_event":"7"},"size":2}\n{"hd":{"ts_event":"8"},"size":13}\n')
     >>> shape = uniform(text, 2)
@@ -116,7 +126,7 @@ def uniform(text: Text, count: int) -> Shape | None:
     shape = Shape({}, frozenset(), {}, any(b'"hd":' in piece.before for piece in pieces))
     quotes, quoted = 0, set()
     for at, piece in enumerate(pieces):
-        values = _values(text, piece, starts[at::width], edges[at::width])
+        values = _values(text, piece, starts[at::width], edges[at::width], piece.name in read)
         if values is None:
             return None
         quotes += values.quotes + piece.before.count(b'"') * count
@@ -184,7 +194,7 @@ def best_quotes(record: dict[str, Any]) -> dict[str, Any]:
     return {f"{name}_00": first[name] for name in ("bid_px", "ask_px") if name in first}
 
 
-def _values(text: Text, piece: _Piece, start: Int64s, end: Int64s) -> _Values | None:
+def _values(text: Text, piece: _Piece, start: Int64s, end: Int64s, read: bool) -> _Values | None:
     """Return the values of a piece of all lines, None if not all have its constant bytes and values alike."""
     begin, until = start + len(piece.before), end - len(piece.after)
     if not bool((until > begin).all()):
@@ -194,7 +204,7 @@ def _values(text: Text, piece: _Piece, start: Int64s, end: Int64s) -> _Values | 
     if piece.quoted and bool((until - begin > 1).all()):
         if _constant(text, begin, b'"') and _constant(text, until - 1, b'"'):
             return _Values((begin + 1, until - 1), 2 * len(begin))
-    elif not piece.quoted and bool(_numbers(text, begin, until).all()):
+    elif not piece.quoted and (_begin_as_numbers if read else numbers)(text, begin, until).all():
         return _Values((begin, until), 0)
     return _with_nulls(text, begin, until)
 
@@ -210,7 +220,7 @@ def _with_nulls(text: Text, begin: Int64s, until: Int64s) -> _Values | None:
         if not (strings & (last - first > 1) & (text.bytes[last - 1] == _QUOTE)).all():
             return None
         quotes = 2 * len(others)
-    elif not _numbers(text, first, last).all():
+    elif not numbers(text, first, last).all():
         return None
     place = np.where(nulls, begin, begin + (quotes > 0))
     return _Values((place, np.where(nulls, place, until - (quotes > 0))), quotes, nulls)
@@ -225,13 +235,25 @@ def _constant(text: Text, place: Int64s, expected: bytes) -> bool:
     return True
 
 
-def _numbers(text: Text, start: Int64s, end: Int64s) -> Bools:
+def numbers(text: Text, start: Int64s, end: Int64s) -> Bools:
     """Return which fields are numbers as JSON has them, without exponent."""
-    good = signed(text, start, end)[1]
-    if not good.all():
-        good |= decimal(text, start, end)[1]
-    first = start + (text.bytes[start] == _DASH)
+    good = _begin_as_numbers(text, start, end)
+    whole = signed(text, start, end)[1]
+    good &= whole if whole.all() else whole | decimal(text, start, end)[1]
+    return good
+
+
+def _begin_as_numbers(text: Text, start: Int64s, end: Int64s) -> Bools:
+    """Return which fields begin as numbers do in JSON, and are no date."""
+    begin = text.bytes[start]
+    good: Bools = (begin > _ZERO) & (begin <= _NINE) & (text.bytes[start + 4] != _DASH)
+    if good.all():
+        return good
+    first = start + (begin == _DASH)
     second = text.bytes[first + 1]
     more = (first + 1 < end) & (second >= _ZERO) & (second <= _NINE)
-    padded: Bools = (text.bytes[first] == _ZERO) & more
-    return good & ~padded
+    good = (text.bytes[first] >= _ZERO) & (text.bytes[first] <= _NINE)
+    dated = (end - start > 4) & (text.bytes[start + 4] == _DASH)
+    padded = (text.bytes[first] == _ZERO) & more
+    good &= ~(padded | dated)
+    return good

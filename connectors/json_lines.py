@@ -25,7 +25,7 @@ import numpy as np
 import orjson
 
 from connectors.decimal_text import Text
-from connectors.json_columns import Shape, best_quotes, uniform, without_spaces
+from connectors.json_columns import Shape, best_quotes, numbers, uniform, without_spaces
 from connectors.text_records import (
     BAR_PRICES,
     DECIMAL,
@@ -70,24 +70,35 @@ class JsonLines:
     def __init__(self, header: Header) -> None:
         self.header = header
         self._prices = BAR_PRICES if header.kind == "bars" else ("price",)
+        #: What `parse` reads as numbers.
+        self._read = frozenset({*self._prices, *TIMES, *UNSIGNED[header.kind]})
+        if header.kind == "trades":
+            self._read |= {"ts_in_delta"}
 
     def parse(self, data: bytes) -> Parsed:
         """Read lines, each with its newline, up to the first that is not as it should be."""
         count = data.count(b"\n")
         text = Text(data)
-        shape = uniform(text, count)
+        shape = uniform(text, count, self._read)
         if shape is None and _SPACES.search(data) and b"\\" not in data:
             closer = without_spaces(data)
             if closer is not None:
                 text = Text(closer)
-                shape = uniform(text, count)
+                shape = uniform(text, count, self._read)
         if shape is not None and self._plain(shape):
             meant = self._meant(text, shape, count)
             text, columns = self._filled(text, shape)
             parsed = parse(self.header, text, columns, count, meant)
-            if parsed.fault is None:
+            if parsed.fault is None and (parsed.rows is None or self._are_numbers(text, shape)):
                 return parsed
         return self._one_by_one(data)
+
+    def _are_numbers(self, text: Text, shape: Shape) -> bool:
+        """Return whether the numbers of all lines are such, those of lines that were passed over too."""
+        return all(
+            bool((numbers(text, *shape.columns[name]) | shape.nulls.get(name, _NEVER)).all())
+            for name in self._read & shape.columns.keys() - shape.quoted
+        )
 
     def _plain(self, shape: Shape) -> bool:
         """Return whether the fields are all there, and of types that leave nothing to be said of them."""

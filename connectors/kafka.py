@@ -7,7 +7,7 @@ partition, and is judged as a file of the same records would be.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,11 +18,11 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from connectors.kafka_client import Errors, configuration, open_client, partitions
 from connectors.kafka_dead_letters import DeadLetters, ensure_dead_letter_topic
 from connectors.kafka_decoder import Decoder
-from connectors.kafka_headers import Form
 from connectors.kafka_intake import take_in
 from connectors.kafka_lag import Lag
 from connectors.kafka_parts import Rejected
 from connectors.kafka_published import ends
+from connectors.kafka_received import Received
 from connectors.kafka_state import VERSION, DatasetState, PartitionState, nothing
 from tapewatch import stopping
 from tapewatch.credit import Credit
@@ -41,7 +41,8 @@ _NAP, _LONGEST_NAP = timedelta(milliseconds=2), timedelta(milliseconds=20)
 _SILENCE_SECONDS = 1.0
 #: Datasets of a partition: each is judged apart.
 _MOST_DATASETS = 256
-_FIRST_MESSAGES, _MOST_MESSAGES = 16, 4_096
+#: Messages taken at once; many would leave the processor's caches before they are looked at.
+_FIRST_MESSAGES, _MOST_MESSAGES = 16, 512
 #: Bytes of messages taken at once, per record that a batch may have.
 _BYTES_PER_RECORD = 512
 # Where `kafka.options` does not say otherwise: what librdkafka holds of each partition is bounded as well.
@@ -57,15 +58,6 @@ class _Account:
     seq: int = 0
 
 
-@dataclass(slots=True)
-class _Batch:
-    """Messages, what they hold, and what their headers say."""
-
-    messages: list[ck.Message] = field(default_factory=list)
-    values: list[bytes | None] = field(default_factory=list)
-    forms: list[Form] = field(default_factory=list)
-
-
 class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
     """Reads one partition as fast as the results follow."""
 
@@ -76,7 +68,7 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         self._state, self._slots = state, slots
         self._accounts: dict[str, _Account] = {}
         self._decoder = Decoder()
-        self._dead = DeadLetters(settings)
+        self._dead = DeadLetters(settings, number)
         self._errors = Errors(settings)
         self._errors.told = True
         own = {"auto.offset.reset": "error", "enable.auto.commit": False, "enable.auto.offset.store": False}
@@ -103,45 +95,35 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         if not all(account.credit.free(account.seq) for account in self._accounts.values()):
             self._awake = datetime.now(UTC) + _NAP
             return []
-        batch = self._fetch()
+        received = self._fetch()
         self._lag.update(self._state.offset)
-        if batch.messages:
+        if received:
             self._heard, self._nap = time.monotonic(), _NAP
-            return self._tapes(batch)
+            return self._tapes(received)
         if time.monotonic() - self._heard > _SILENCE_SECONDS and (tapes := self._overtaken()):
             return tapes
         self._awake = datetime.now(UTC) + self._nap
         self._nap = min(self._nap * 1.25, _LONGEST_NAP)
         return []
 
-    def _fetch(self) -> _Batch:
+    def _fetch(self) -> Received:
         """Return what has come, about as many records as a batch may have."""
-        batch = _Batch()
-        messages = batch.messages
-        size = 0
-        while size < self._batch * _BYTES_PER_RECORD:
+        received = Received()
+        while received.size < self._batch * _BYTES_PER_RECORD:
             count = _FIRST_MESSAGES
             if self._per_message:
-                count = int(self._batch / self._per_message) - len(messages)
-            if count < 1 and messages:
+                count = int(self._batch / self._per_message) - len(received)
+            if count < 1 and received:
                 break
             some = self._consumer.consume(min(max(count, 1), _MOST_MESSAGES), 0.0)
             if not some:
                 break
-            good = [message for message in some if message.error() is None]
-            for message in some if len(good) < len(some) else ():
-                if message.error() is not None:
-                    self._trouble(message.error())
-            # At once, while they are in the processor's caches.
-            batch.forms += self._decoder.forms(message.headers() for message in good)
-            batch.values += [message.value() for message in good]
-            messages += good
-            size += sum(map(len, good))
+            received.take(some, self._trouble)
             if not self._per_message:
                 break
-        if messages:
+        if received:
             self._errors.answered()
-        return batch
+        return received
 
     def _trouble(self, error: ck.KafkaError) -> None:
         topic, number, found = self._settings.topic, self._number, self._errors.cleaned(error.str())
@@ -162,9 +144,9 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         else:
             log.warning("partition %d of %s: %s; trying on", number, topic, found)
 
-    def _tapes(self, batch: _Batch) -> list[Tape]:
-        messages = batch.messages
-        parts, rejected = self._decoder.decode(batch.values, batch.forms)
+    def _tapes(self, received: Received) -> list[Tape]:
+        forms = self._decoder.forms(received.headers)
+        parts, rejected = self._decoder.decode(received.values, forms)
         total = 0
         tapes = []
         for dataset, part in parts.items():
@@ -182,20 +164,20 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
                 error = f"{dataset.name or 'this partition'} has come in another schema before"
                 rejected += [Rejected(place, error) for place in np.unique(part.places).tolist()]
                 continue
-            fit = take_in(part, dataset, known, batch.forms, self._decoder.names)
+            fit = take_in(part, dataset, known, forms, self._decoder.names)
             if fit.unfit is not None:
-                letters = self._dead.send_unfit(messages, part, fit.unfit)
+                letters = self._dead.send_unfit(received, part, fit.unfit)
                 known.count({"dead_letters": letters})
             tape = self._tape(dataset.name, known, fit.records, fit.times, fit.codes)
             tapes.append(replace(tape, gaps=fit.gaps, unfit=fit.left_out))
         if rejected:
             for each in rejected:
-                self._dead.send(messages[each.place], each.error)
+                self._dead.send(received.letter(each.place), each.error)
             known = self._state.datasets.setdefault("", DatasetState())
             known.count({"dead_letters": len(rejected)})
             tapes.append(self._tape("", known, nothing(known), np.empty(0, np.int64), None))
-        self._per_message = max(total / len(messages), 1 / len(messages))
-        self._state.offset = messages[-1].offset() + 1
+        self._per_message = max(total, 1) / len(received)
+        self._state.offset = received.offsets[-1] + 1
         return tapes
 
     def _overtaken(self) -> list[Tape]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import confluent_kafka as ck
 import numpy as np
 
 from connectors.kafka_client import ensure_topic
 from connectors.kafka_parts import Part
+from connectors.kafka_received import Letter, Received
 from connectors.kafka_sender import Headers, Sender
 from connectors.validity import valid
 from tapewatch.records import OHLCV, TRADE, Array
@@ -36,36 +34,38 @@ class DeadLetters:
     ----------
     settings
         The section ``kafka``.
+    number
+        The partition of the topic that they come from.
     """
 
-    def __init__(self, settings: KafkaSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: KafkaSettings, number: int) -> None:
+        self._settings, self._number = settings, number
         self._sender: Sender | None = None
 
-    def send(self, message: ck.Message, error: str, value: bytes | None = None, schema: str = "") -> None:
+    def send(self, letter: Letter, error: str, value: bytes | None = None, schema: str = "") -> None:
         """Send a message, or with ``value`` and ``schema`` those of its records that are meant.
 
         Its headers are kept; ``error``, ``source_topic``, ``source_partition``, ``source_offset`` are added.
         """
         added: Headers = [
             ("error", error[:_LONGEST_REASON].encode()),
-            ("source_topic", message.topic().encode()),
-            ("source_partition", b"%d" % message.partition()),
-            ("source_offset", b"%d" % message.offset()),
+            ("source_topic", self._settings.topic.encode()),
+            ("source_partition", b"%d" % self._number),
+            ("source_offset", b"%d" % letter.offset),
             *([("schema", schema.encode())] if schema else []),
         ]
         names = {name for name, _ in added}
-        headers = [(name, said) for name, said in message.headers() or () if name not in names] + added
+        headers = [(name, said) for name, said in letter.headers or () if name not in names] + added
         if self._sender is None:
             self._sender = Sender(self._settings, self._settings.dead_letters)
-        self._sender.send(message.key(), message.value() if value is None else value, headers)
+        self._sender.send(letter.key, letter.value if value is None else value, headers)
 
-    def send_unfit(self, messages: Sequence[ck.Message], part: Part, unfit: Array) -> int:
+    def send_unfit(self, received: Received, part: Part, unfit: Array) -> int:
         """Send the records that are not fit to be judged, and return how many messages that makes.
 
         Parameters
         ----------
-        messages
+        received
             What the part was read from.
         part
             Records.
@@ -81,14 +81,14 @@ class DeadLetters:
             letters.setdefault((int(part.places[row]), reason), []).append(row)
         bars = part.records.dtype == OHLCV
         for (place, reason), rows in letters.items():
-            message = messages[place]
-            if ("encoding", b"dbn") not in (message.headers() or ()):
-                self.send(message, reason)
+            letter = received.letter(place)
+            if ("encoding", b"dbn") not in (letter.headers or ()):
+                self.send(letter, reason)
                 continue
             run = np.ascontiguousarray(part.records[rows]).astype(OHLCV if bars else TRADE)
             if not bars:
                 run["length"], run["rtype"] = TRADE.itemsize // 4, 0
-            self.send(message, reason, run.tobytes(), "" if bars else "trades")
+            self.send(letter, reason, run.tobytes(), "" if bars else "trades")
         return len(letters)
 
     def flush(self) -> None:

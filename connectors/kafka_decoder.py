@@ -7,6 +7,7 @@ stops what is around it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -47,12 +48,8 @@ class Decoder:
     def forms(self, headers: Iterable[Headers]) -> list[Form]:
         """Return what the headers of some messages say; most are those of the message before."""
         found: list[Form] = []
-        last: Headers = None
-        form = JSON
-        for each in headers:
-            if each != last:
-                last, form = each, self._form(each)
-            found.append(form)
+        for each, equal in groupby(headers):
+            found += [self._form(each)] * sum(1 for _ in equal)
         return found
 
     def decode(
@@ -68,18 +65,17 @@ class Decoder:
             What their headers say.
         """
         rejected: list[Rejected] = []
-        groups: dict[tuple[str, str, str], list[int]] = {}
-        last: Form | None = None
-        group: list[int] = []
-        for place, form in enumerate(forms):
-            if form is not last:
-                last = form
-                group = [] if form.error else groups.setdefault(form[:3], [])
-            group.append(place)
+        groups: dict[tuple[str, str, str], list[range]] = {}
+        begin = 0
+        for form, equal in groupby(forms):
+            run = range(begin, begin := begin + sum(1 for _ in equal))
             if form.error:
-                rejected.append(Rejected(place, form.error))
+                rejected += [Rejected(place, form.error) for place in run]
+            else:
+                groups.setdefault(form[:3], []).append(run)
         parts: dict[Dataset, list[Part]] = {}
-        for (encoding, schema, dataset), places in groups.items():
+        for (encoding, schema, dataset), runs in groups.items():
+            places = runs[0] if len(runs) == 1 else [place for run in runs for place in run]
             if encoding == "dbn":
                 found = self._dbn(schema, dataset, places, values, forms, rejected)
             else:
@@ -103,7 +99,7 @@ class Decoder:
         self,
         schema: str,
         dataset: str,
-        places: list[int],
+        places: Sequence[int],
         values: Sequence[bytes | None],
         forms: Sequence[Form],
         rejected: list[Rejected],

@@ -33,7 +33,7 @@ class JsonMessages:
         self,
         dataset: str,
         rtype: int,
-        places: list[int],
+        places: Sequence[int],
         values: Sequence[bytes | None],
         rejected: list[Rejected],
     ) -> Iterator[tuple[Dataset, Part]]:
@@ -52,26 +52,20 @@ class JsonMessages:
         rejected
             Takes those that cannot be read.
         """
-        lines = values
-        odd = [place for place in places if not values[place] or b"\n" in values[place]]  # type: ignore[operator]
-        if odd:
-            lines = list(values)
-            for place in odd:
-                lines[place] = _one_line(values[place])
         if rtype:
-            yield from self._lines(dataset, rtype, places, lines, rejected)
+            yield from self._lines(dataset, rtype, places, values, rejected)
             return
         bars: dict[int, list[int]] = {}
-        yield from self._lines(dataset, 0, places, lines, rejected, bars)
+        yield from self._lines(dataset, 0, places, values, rejected, bars)
         for width, others in bars.items():
-            yield from self._lines(dataset, width, others, lines, rejected)
+            yield from self._lines(dataset, width, others, values, rejected)
 
     def _lines(
         self,
         dataset: str,
         rtype: int,
-        todo: list[int],
-        lines: Sequence[Any],
+        todo: Sequence[int],
+        values: Sequence[bytes | None],
         rejected: list[Rejected],
         bars: dict[int, list[int]] | None = None,
     ) -> Iterator[tuple[Dataset, Part]]:
@@ -82,10 +76,10 @@ class JsonMessages:
         at, step, looked = 0, _LINES, False
         while at < len(todo):
             chunk = todo[at : at + step]
-            parsed = reader.parse(b"\n".join([lines[place] for place in chunk]) + b"\n")
+            parsed = reader.parse(_text(chunk, values))
             good = len(chunk) if parsed.fault is None else parsed.fault.row
             if good:
-                yield key, self._part(parsed, np.array(chunk[:good], np.int64), lines, rejected)
+                yield key, self._part(parsed, _array(chunk[:good]), values, rejected)
             at += good
             step = min(2 * step, _LINES)
             if parsed.fault is None:
@@ -93,13 +87,15 @@ class JsonMessages:
             if not looked:
                 # Where one is bad others are: sort out at once all that can be without reading numbers.
                 looked = True
-                todo, at = _sound(todo[at:], lines, rejected, rtype, bars), 0
+                todo, at = _sound(todo[at:], values, rejected, rtype, bars), 0
                 continue
             rejected.append(Rejected(chunk[good], parsed.fault.found))
             at += 1
             step = _FEWER_LINES
 
-    def _part(self, parsed: Parsed, chunk: Int64s, lines: Sequence[Any], rejected: list[Rejected]) -> Part:
+    def _part(
+        self, parsed: Parsed, chunk: Int64s, values: Sequence[bytes | None], rejected: list[Rejected]
+    ) -> Part:
         places = chunk if parsed.rows is None else chunk[parsed.rows]
         records, times = parsed.records, parsed.times
         if parsed.codes is None:
@@ -111,7 +107,7 @@ class JsonMessages:
         if nobody.any():
             # Neither a symbol nor an id, unless it says that its id is 0.
             for row in np.flatnonzero(nobody).tolist():
-                record = loaded(lines[int(places[row])])
+                record = loaded(_one_line(values[int(places[row])]))
                 nobody[row] = isinstance(record, dict) and not record.keys() & {"instrument_id", "symbol"}
             rejected += [
                 Rejected(place, "it has neither `symbol` nor `instrument_id`")
@@ -120,6 +116,27 @@ class JsonMessages:
             kept = ~nobody
             records, times, codes, places = records[kept], times[kept], codes[kept], places[kept]
         return Part(records, times, codes, places, parsed.passed_over)
+
+
+def _text(places: Sequence[int], values: Sequence[Any]) -> bytes:
+    """Return messages as lines, each with its newline."""
+    if isinstance(places, range):
+        chosen = values[places.start : places.stop]
+    else:
+        chosen = [values[place] for place in places]
+    try:
+        data = b"\n".join([*chosen, b""])
+    except TypeError:  # One has no value.
+        data = b""
+    if data.count(b"\n") == len(places):
+        return data
+    return b"\n".join([*map(_one_line, chosen), b""])
+
+
+def _array(places: Sequence[int]) -> Int64s:
+    if isinstance(places, range):
+        return np.arange(places.start, places.stop)
+    return np.array(places, np.int64)
 
 
 def _one_line(value: bytes | None) -> bytes:
@@ -136,8 +153,8 @@ def _one_line(value: bytes | None) -> bytes:
 
 
 def _sound(
-    places: list[int],
-    lines: Sequence[Any],
+    places: Sequence[int],
+    values: Sequence[bytes | None],
     rejected: list[Rejected],
     rtype: int,
     bars: dict[int, list[int]] | None,
@@ -145,7 +162,7 @@ def _sound(
     """Return the messages that are JSON objects with a record's fields, bars among trades put aside."""
     sound = []
     for place in places:
-        record = loaded(lines[place])
+        record = loaded(_one_line(values[place]))
         if isinstance(record, str):
             rejected.append(Rejected(place, record))
             continue

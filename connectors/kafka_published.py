@@ -13,6 +13,7 @@ from tapewatch.errors import UserError
 from tapewatch.settings import KafkaSettings
 
 _AT_ONCE = 1_000
+_WAIT_SECONDS = 0.1
 
 
 def ends(settings: KafkaSettings, topic: str) -> dict[int, int]:
@@ -104,9 +105,14 @@ class Since:
             if begin < high:
                 left[number] = begin
         consumer.assign([ck.TopicPartition(topic, number, begin) for number, begin in left.items()])
+        heard = time.monotonic()
         while left:
-            messages = consumer.consume(_AT_ONCE, PATIENCE)
-            if not messages:
+            # It waits until there are as many as are asked for.
+            expected = sum(self.ends[number] - offset for number, offset in left.items())
+            messages = consumer.consume(min(expected, _AT_ONCE), _WAIT_SECONDS)
+            if messages:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > PATIENCE:
                 raise errors.unreachable()
             for message in messages:
                 if message.error() is not None:
@@ -117,6 +123,8 @@ class Since:
                     yield message
                 if message.offset() + 1 >= self.ends[number]:
                     left.pop(number, None)
+                else:
+                    left[number] = message.offset() + 1
 
 
 def counted_as(dataset: str, key: str) -> str:

@@ -98,8 +98,7 @@ class Ordered:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to another process as what is seen, not with the rest of the batch."""
-        records = self._records[self._order[self._first : self._last]]
-        return Ordered, (records, np.arange(len(records)))
+        return Ordered, (self[np.arange(len(self))], np.arange(len(self)))
 
 
 def bits(records: Array | Ordered, name: str) -> int:

@@ -221,3 +221,40 @@ def test_nulls_and_spaces_are_read_by_columns(
 def test_spaces_within_words_are_damage(line: bytes) -> None:
     lines = JsonLines(header_of("trades", 0))
     assert lines.parse((line + b"\n") * 3).fault == lines._one_by_one((line + b"\n") * 3).fault is not None
+
+
+_UNLAWFUL = [
+    b"01", b"-", b"--1", b"+1", b"1.", b".5", b"-.5", b"-05", b"1 2", b"1-2", b"0x1", b"1}", b"nul", b"tru",
+    b"2013-10-07T08:00:00Z", b"NaN", b"Infinity", b"1e", b"", b"00", b"-00.5",
+]  # fmt: skip
+_LAWFUL = [
+    b"[1]", b"{}", b"0", b"-0", b"7", b"-7", b"0.5", b"-0.25", b"1e3", b"null", b"true", b"4294967296", b'"5"',
+    b"9" * 21,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("action", [b"T", b"A"])
+@pytest.mark.parametrize(
+    "name", ["ts_recv", "ts_event", "price", "size", "flags", "sequence", "ts_in_delta", "other"]
+)
+def test_what_is_no_number_is_found_in_every_field(name: str, action: bytes) -> None:
+    """Also in lines that are passed over, which are no trades."""
+    usual = {
+        "ts_recv": b"%d" % NS, "ts_event": b"%d" % NS, "price": b"167.5", "size": b"100", "flags": b"8",
+        "sequence": b"10", "ts_in_delta": b"-12", "other": b"3",
+    }  # fmt: skip
+
+    def line(action: bytes, fields: dict[str, bytes]) -> bytes:
+        return b'{%b,"action":"%b"}\n' % (
+            b",".join(b'"%b":%b' % (key.encode(), value) for key, value in fields.items()), action,
+        )  # fmt: skip
+
+    reader = JsonLines(header_of("trades", 0))
+    for value in _UNLAWFUL + _LAWFUL:
+        data = line(b"T", usual) * 3 + line(action, {**usual, name: value}) + line(b"T", usual)
+        found, wanted = reader.parse(data), reader._one_by_one(data)
+        assert found.fault == wanted.fault, value
+        np.testing.assert_array_equal(found.records, wanted.records)
+        if value in _UNLAWFUL:
+            assert found.fault is not None, value
+            assert found.fault.row == 3
