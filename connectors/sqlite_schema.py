@@ -59,11 +59,14 @@ _TABLES = (
     key TEXT NOT NULL, instrument_id INTEGER NOT NULL, ts_start INTEGER NOT NULL, standing TEXT)
     WITHOUT ROWID""",
 )
+# Stores of this version may be older than this index; they get it when they are next written.
+_BY_INCIDENT = "CREATE INDEX IF NOT EXISTS anomalies_by_incident ON anomalies (incident)"
 _INDICES = (
     "CREATE INDEX anomalies_by_time ON anomalies (ts_event)",
     "CREATE INDEX anomalies_by_key ON anomalies (key, ts_event)",
     "CREATE INDEX anomalies_by_detector ON anomalies (detector, ts_event)",
     "CREATE INDEX anomalies_by_severity ON anomalies (severity)",
+    _BY_INCIDENT,
     "CREATE INDEX reviews_by_anomaly ON reviews (anomaly_id)",
     "CREATE INDEX reviews_by_transaction ON reviews (transaction_id)",
 )
@@ -121,6 +124,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         else:
             _check_identity(state, path)
+            connection.execute(_BY_INCIDENT)
 
 
 def _create_tables(connection: sqlite3.Connection) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
 import orjson
 
-from connectors.sqlite_queries import ANOMALY, BAR, COARSER, ORDER_BY, SCORE, SERIES, behind, where_of
+from connectors.sqlite_queries import ANOMALY, BAR, COARSER, HEADS, ORDER_BY, SCORE, SERIES, behind, where_of
 from connectors.sqlite_schema import TABLES, explain, open_for_reading
 from connectors.store import Store
 from connectors.store_questions import (
     ORDERS,
     Document,
+    Place,
     Wanted,
     check_range,
     check_step,
@@ -70,17 +72,43 @@ class SqliteStore(Store):
         """Return anomalies in an order; see `Store`."""
         if order not in ORDERS:
             raise UserError(f"`order` must be one of {', '.join(ORDERS)}, was {order!r}")
+        place = None if after is None else place_of(after)
+        if order != "worst":
+            return self._anomalies(wanted, order, "true", place, limit)
+        # Those without a severity come last, and in a query of their own, so that both can use the index.
+        found: list[Document] = []
+        if place is None or place.severity is not None:
+            found = self._anomalies(wanted, order, "severity NOT NULL", place, limit)
+            place = None
+        if len(found) < limit and wanted.get("min_severity") is None:
+            found += self._anomalies(wanted, order, "severity IS NULL", place, limit - len(found))
+        return found
+
+    def _anomalies(
+        self, wanted: Wanted, order: str, condition: str, place: Place | None, limit: int
+    ) -> list[Document]:
         where, values = where_of(wanted)
-        if after is not None:
-            condition, more = behind(place_of(after), order)
-            where, values = f"{where} AND {condition}", [*values, *more]
+        if place is not None:
+            further, more = behind(place, order)
+            condition, values = f"{condition} AND {further}", [*values, *more]
         rows = self._rows(
-            f"SELECT {ANOMALY} FROM anomalies WHERE {where} ORDER BY {ORDER_BY[order]} LIMIT ?",  # noqa: S608
+            f"SELECT {ANOMALY} FROM anomalies WHERE {where} AND {condition} "  # noqa: S608
+            f"ORDER BY {ORDER_BY[order]} LIMIT ?",
             *values,
             limit,
         )
         for row in rows:
             row["contributions"] = orjson.loads(row["contributions"])
+        return rows
+
+    def heads(
+        self, incidents: Sequence[str], order: str = "worst", **wanted: Unpack[Wanted]
+    ) -> list[Document]:
+        """Return the first anomaly of each of these incidents; see `Store`."""
+        where, values = where_of({**wanted, "incidents": incidents})
+        rows = self._rows(HEADS.format(where=where, order=ORDER_BY[order]), *values)
+        for row in rows:
+            row["detectors"] = orjson.loads(row["detectors"])
         return rows
 
     def lanes(
