@@ -92,8 +92,12 @@ def where_of(wanted: Wanted) -> tuple[str, list[object]]:
         parts.append("EXISTS (SELECT 1 FROM json_each(contributions) f WHERE f.key = ? AND f.value NOT NULL)")
         values.append(feature)
     if (reviewed := wanted.get("reviewed")) is not None:
-        found = "EXISTS (SELECT 1 FROM reviews r WHERE r.anomaly_id = anomalies.id)"
-        parts.append(found if reviewed else f"NOT {found}")
+        # Of few reviews to their anomalies, of many anomalies to their reviews.
+        parts.append(
+            "anomalies.id IN (SELECT anomaly_id FROM reviews)"
+            if reviewed
+            else "NOT EXISTS (SELECT 1 FROM reviews r WHERE r.anomaly_id = anomalies.id)"
+        )
     for name, asked in (("id", wanted.get("ids")), ("incident", wanted.get("incidents"))):
         if asked is not None:
             parts.append(f"{name} IN (SELECT value FROM json_each(?))")

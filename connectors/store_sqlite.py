@@ -118,18 +118,19 @@ class SqliteStore(Store):
         check_step(start, end, step_ns)
         return self._rows(
             """
-            WITH seen AS (SELECT * FROM anomalies WHERE ts_event >= ? AND ts_event < ? AND severity >= ?),
+            WITH seen AS (SELECT id, key, ts_event, severity, ts_event / ? * ? AS step FROM anomalies
+                          WHERE ts_event >= ? AND ts_event < ? AND severity >= ?),
             worst AS (SELECT key, max(severity) AS severity FROM seen GROUP BY key
                       ORDER BY severity DESC, key LIMIT ?),
-            cells AS (SELECT s.*, w.severity AS worst, s.ts_event / ? * ? AS step,
-                      count(*) OVER (PARTITION BY s.key, s.ts_event / ?) AS anomalies,
-                      row_number() OVER (PARTITION BY s.key, s.ts_event / ?
+            cells AS (SELECT s.id, w.severity AS worst, s.step,
+                      count(*) OVER (PARTITION BY s.key, s.step) AS anomalies,
+                      row_number() OVER (PARTITION BY s.key, s.step
                                          ORDER BY s.severity DESC, s.ts_event, s.id) AS place
                       FROM seen s JOIN worst w ON w.key = s.key)
-            SELECT key, step AS ts_start, severity, detector, reason, anomalies FROM cells WHERE place = 1
-            ORDER BY worst DESC, key, step
+            SELECT a.key, step AS ts_start, a.severity, detector, reason, anomalies
+            FROM cells c JOIN anomalies a ON a.id = c.id WHERE place = 1 ORDER BY worst DESC, a.key, step
             """,
-            start, end, min_severity, limit, step_ns, step_ns, step_ns, step_ns,
+            step_ns, step_ns, start, end, min_severity, limit,
         )  # fmt: skip
 
     def histogram(self, step_ns: int, **wanted: Unpack[Wanted]) -> list[Document]:
@@ -296,7 +297,11 @@ class SqliteStore(Store):
     def span(self) -> tuple[int, int] | None:
         """Return the first and the last event time (ns) of bars and anomalies, None without any."""
         ends = [(row["ts_first"], row["ts_last"]) for row in self.series()]
-        found = self._rows("SELECT min(ts_start) AS first, max(ts_event) AS last FROM anomalies")[0]
+        # Two questions, each of which an index answers.
+        found = self._rows(
+            "SELECT (SELECT min(ts_start) FROM anomalies) AS first, "
+            "(SELECT max(ts_event) FROM anomalies) AS last"
+        )[0]
         if found["first"] is not None:
             ends.append((found["first"], found["last"]))
         if not ends:
