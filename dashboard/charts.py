@@ -64,7 +64,7 @@ def swim_lane(lanes: list[Document], start: int, end: int, step: int, colours: C
             x2="ts_end:T",
             y=alt.Y(
                 "key:N", sort=keys, title=None,
-                axis=alt.Axis(labelOverlap=False, domain=False, ticks=False, grid=True),
+                axis=alt.Axis(labelOverlap=False, domain=False, ticks=False, grid=False),
             ),
             color=alt.Color("severity:Q", scale=colours.scale, legend=None),
             opacity=alt.condition(chosen, alt.value(1.0), alt.value(0.55)),

@@ -36,7 +36,7 @@ _LIGHT = Colours(
     "#2f8f83", "#b5656d", "#a9bccb", "#2f6690", "#d1495b", "#ffffff",
 )  # fmt: skip
 _DARK = Colours(
-    ("#33434f", "#d9b44a", "#ee8f43", "#e4526a", "#ff8fb0"),
+    ("#33434f", "#d9b44a", "#ee8f43", "#ef5350", "#ff2d78"),
     "#4db6a6", "#cf7d86", "#4a6072", "#6fb1dc", "#e4526a", "#0d131b",
 )  # fmt: skip
 

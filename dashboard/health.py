@@ -59,7 +59,7 @@ def figures(store: Store) -> None:
         if span is not None and lag is not None:
             # The tape of another day is not behind, it is of another day.
             behind = f"{span_of(lag)} behind" if abs(lag) < DAY else None
-            _figure("Newest event (UTC)", time_of(span[1])[5:], behind, width=190)
+            _figure("Newest event (UTC)", time_of(span[1])[5:], behind, width=200)
         if "kafka_lag" in totals:
             _figure("Messages behind", f"{totals['kafka_lag']:,}")
 

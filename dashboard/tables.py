@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from dashboard.charts import Document, utc
@@ -51,6 +50,3 @@ def _found_by(row: Document) -> str:
     return f"{row['detector']} +{more}" if more else str(row["detector"])
 
 
-def empty() -> pd.DataFrame:
-    """Return a table without rows."""
-    return pd.DataFrame(columns=list(_COLUMNS))

@@ -72,7 +72,9 @@ def _with_bodies(bars: list[Document]) -> pd.DataFrame:
 
 def _placed(anomalies: list[Document], bars: pd.DataFrame) -> pd.DataFrame:
     """Return the anomalies at their times, above the bar in which they began."""
-    marked = utc(anomalies, "ts_start", "ts_end").sort_values("ts_start", kind="stable")
+    # The worst last, that is, on top.
+    marked = utc(anomalies, "ts_start", "ts_end").sort_values("severity", kind="stable")
+    marked = marked[["id", "ts_start", "ts_end", "severity", "detector", "reason"]]
     least = bars["ts_end"].iloc[0] - bars["ts_start"].iloc[0]
     # What takes no time is shaded as wide as the bar that it is in.
     middle = marked["ts_start"] + (marked["ts_end"] - marked["ts_start"]) / 2
@@ -123,7 +125,7 @@ def volumes(bars: list[Document], start: int, end: int, colours: Colours) -> alt
 
 def score_line(rows: list[Document], start: int, end: int, colours: Colours) -> alt.LayerChart:
     """Return a detector's scores of one key, and the threshold above which they are anomalies."""
-    table = utc(rows, "ts_start")
+    table = utc(rows, "ts_start")[["ts_start", "score", "threshold", "severity"]]
     x: dict[str, Any] = {"x": time_axis("ts_start", start, end)}
     tooltip = [
         alt.Tooltip("ts_start:T", title="from (UTC)", format="%d %b %H:%M:%S"),
