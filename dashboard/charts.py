@@ -36,12 +36,19 @@ def utc(documents: list[Document], *times: str) -> pd.DataFrame:
     return table
 
 
+def _moment(ts: int) -> alt.DateTime:
+    time = pd.Timestamp(ts, unit="ns")
+    return alt.DateTime(
+        utc=True, year=time.year, month=time.month, date=time.day, hours=time.hour, minutes=time.minute,
+        seconds=time.second, milliseconds=time.microsecond // 1000,
+    )  # fmt: skip
+
+
 def time_axis(name: str, start: int, end: int) -> alt.X:
     """Return the x axis of a range of ``[start, end)`` ns, whatever of it has something to show."""
     labels = "%H:%M:%S" if end - start < 10 * MINUTE else "%H:%M" if end - start <= DAY else "%d %b"
     axis = alt.Axis(format=labels, labelOverlap="greedy", tickCount=8, grid=False)
-    # In ms, as the browser counts.
-    whole = [start // 1_000_000, end // 1_000_000]
+    whole = [_moment(start), _moment(end)]
     return alt.X(
         f"{name}:T", scale=alt.Scale(type="utc", nice=False, domain=whole), title=None, axis=axis
     )

@@ -10,6 +10,7 @@ from dashboard.tape_charts import candles, score_line, volumes
 from dashboard.words import DETECTORS
 from tapewatch.settings import Settings
 
+_FIRST = "first key"
 #: As many bars as a screen tells apart.
 _MOST_BARS, _MOST_MARKS, _MOST_SCORES = 240, 200, 600
 
@@ -22,13 +23,14 @@ def show_tape(
     keys = sorted({*known, *worst})
     if not keys:
         return
-    if "key" not in st.session_state and "key" not in st.query_params:
-        st.session_state["key"] = next((key for key in worst if key in known), keys[0])
+    # The first default stays, so that a tape that is looked at does not give way to another.
+    first = st.session_state.setdefault(_FIRST, next((key for key in worst if key in known), keys[0]))
     # A choice that is gone (another database) must not end the page.
     if st.session_state.get("key") not in (None, *keys):
         st.session_state["key"] = keys[0]
+    place = keys.index(first) if first in keys else 0
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        key = st.selectbox("Key", keys, key="key", bind="query-params", width=170) or keys[0]
+        key = st.selectbox("Key", keys, place, key="key", bind="query-params", width=170) or keys[0]
         detector = (
             st.selectbox("Scores of", _detectors(settings), key="score", bind="query-params", width=190)
             or DETECTORS[0]

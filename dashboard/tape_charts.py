@@ -35,7 +35,7 @@ def candles(
     base = alt.Chart(table).encode(x=time_axis("middle", start, end), color=rising, tooltip=_BAR_TOOLTIP)
     scale = alt.Scale(zero=False, nice=True)
     wicks = base.mark_rule(strokeWidth=1).encode(
-        y=alt.Y("low:Q", title=None, scale=scale, axis=alt.Axis(tickCount=5)), y2="high:Q"
+        y=alt.Y("low:Q", title=None, scale=scale, axis=alt.Axis(tickCount=5, minExtent=44)), y2="high:Q"
     )
     bodies = base.mark_rect().encode(
         x=time_axis("left", start, end), x2="right:T", y=alt.Y("open:Q", scale=scale), y2="close:Q"
@@ -114,7 +114,7 @@ def volumes(bars: list[Document], start: int, end: int, colours: Colours) -> alt
         .encode(
             x=time_axis("left", start, end),
             x2="right:T",
-            y=alt.Y("volume:Q", title=None, axis=alt.Axis(tickCount=3, format="~s")),
+            y=alt.Y("volume:Q", title=None, axis=alt.Axis(tickCount=3, format="~s", minExtent=44)),
             y2=alt.datum(0),
             tooltip=_BAR_TOOLTIP,
         )
@@ -135,7 +135,7 @@ def score_line(rows: list[Document], start: int, end: int, colours: Colours) -> 
     ]
     base = alt.Chart(table).encode(**x, tooltip=tooltip)
     line = base.mark_line(color=colours.line, strokeWidth=1.2).encode(
-        y=alt.Y("score:Q", title=None, axis=alt.Axis(tickCount=3))
+        y=alt.Y("score:Q", title=None, axis=alt.Axis(tickCount=3, minExtent=44))
     )
     limit = base.mark_line(color=colours.threshold, strokeDash=[5, 3], strokeWidth=1.2).encode(y="threshold:Q")
     above = (
