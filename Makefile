@@ -9,7 +9,8 @@ FOUND = $(shell for p in $(PYTHON); do \
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DATA ?=
 SPEED ?= 60
-STREAMLIT := $(BIN)/streamlit run dashboard/app.py --server.address 127.0.0.1 \
+PORT ?= 8501
+STREAMLIT := $(BIN)/streamlit run dashboard/app.py --server.address 127.0.0.1 --server.port $(PORT) \
 	--server.showEmailPrompt false --browser.gatherUsageStats false --client.toolbarMode minimal
 
 .PHONY: help demo test lint bench quality dashboard api live clean
@@ -75,13 +76,7 @@ api: $(VENV)/.api ## the demo's results over HTTP, or those of `sinks.sqlite.pat
 		export TAPEWATCH_SINKS__SQLITE__PATH=demo/tapewatch.db; fi; exec $(BIN)/python -m api
 
 live: $(VENV)/.dashboard ## a simulated market at SPEED=60 times real time, judged, with the dashboard
-	@mkdir -p demo && rm -f demo/live.db*
-	@$(BIN)/tapewatch simulate market --out demo/live.dbn.zst
-	@trap 'kill $$(jobs -p) 2>/dev/null; wait' EXIT; trap 'exit 0' INT TERM; \
-	export TAPEWATCH_SOURCE__PATHS='["demo/live.dbn.zst"]' TAPEWATCH_SOURCE__SPEED=$(SPEED) \
-		TAPEWATCH_SINKS__SQLITE__PATH=demo/live.db; \
-	$(BIN)/python -m bytewax.run flows.market:flow & \
-	$(STREAMLIT) & page=$$!; wait -n && wait $$page
+	@exec $(BIN)/python -m dashboard.live --speed $(SPEED) --port $(PORT)
 
 clean: ## remove the environment and what the demo made
 	@rm -rf $(VENV) demo

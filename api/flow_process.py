@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 import tempfile
@@ -13,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from api.simulation import simulated
+from connectors.simulated_day import simulated
 from tapewatch.errors import UserError
+from tapewatch.flow_command import flow_command, flow_environment
 from tapewatch.log import log
 from tapewatch.settings import load
 
@@ -76,13 +76,13 @@ class FlowProcess:
                 raise UserError("a flow runs already; stop it first")
             settings = await asyncio.to_thread(load)
             with contextlib.ExitStack() as on_failure:
-                environment = _environment(source)
+                environment = flow_environment(simulation=source == "simulation")
                 if source == "simulation":
                     folder = Path(on_failure.enter_context(tempfile.TemporaryDirectory(prefix="tapewatch-")))
                     instead = await asyncio.to_thread(simulated, settings, folder)
                     environment = {n: v for n, v in environment.items() if n.upper() not in instead} | instead
                 process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "bytewax.run", f"flows.{flow}:flow",
+                    *flow_command(flow),
                     env=environment, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
                     start_new_session=True, limit=_LONGEST_LINE,
                 )  # fmt: skip
@@ -104,18 +104,6 @@ class FlowProcess:
                     _signal(run.process, signal.SIGKILL)
                     await run.told
             return run
-
-
-def _environment(source: Source) -> dict[str, str]:
-    """Return our environment without what is not the flow's: the API's own settings, above all the token."""
-    ours = "TAPEWATCH_API"
-    # A recovery store is of one source; that of the configured one must not meet a simulation.
-    recovery = ("BYTEWAX_RECOVERY_DIRECTORY",) if source == "simulation" else ()
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.upper().startswith(ours) and name not in recovery
-    }
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

@@ -141,6 +141,11 @@ def filters(wanted: Wanted) -> list[Query]:
     least = wanted.get("min_severity")
     if least is not None:
         found.append({"range": {"severity": {"gte": least}}})
+    for name, asked in (("id", wanted.get("ids")), ("incident", wanted.get("incidents"))):
+        if asked is not None:
+            found.append({"terms": {name: list(asked)}})
+    if (feature := wanted.get("feature")) is not None:
+        found.append({"exists": {"field": f"contributions.{feature}"}})
     for word in (wanted.get("text") or "").split():
         pattern = "".join(f"\\{letter}" if letter in "\\*?" else letter for letter in word)
         contains = {"value": f"*{pattern}*", "case_insensitive": True}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import orjson
+
 from connectors.store_questions import Place, Wanted
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS
 
@@ -86,19 +88,43 @@ def where_of(wanted: Wanted) -> tuple[str, list[object]]:
         escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         parts.append("(reason LIKE ? ESCAPE '\\' OR key LIKE ? ESCAPE '\\')")
         values += [f"%{escaped}%"] * 2
+    if (feature := wanted.get("feature")) is not None:
+        parts.append("EXISTS (SELECT 1 FROM json_each(contributions) f WHERE f.key = ? AND f.value NOT NULL)")
+        values.append(feature)
+    if (reviewed := wanted.get("reviewed")) is not None:
+        # Of few reviews to their anomalies, of many anomalies to their reviews.
+        parts.append(
+            "anomalies.id IN (SELECT anomaly_id FROM reviews)"
+            if reviewed
+            else "NOT EXISTS (SELECT 1 FROM reviews r WHERE r.anomaly_id = anomalies.id)"
+        )
+    for name, asked in (("id", wanted.get("ids")), ("incident", wanted.get("incidents"))):
+        if asked is not None:
+            parts.append(f"{name} IN (SELECT value FROM json_each(?))")
+            values.append(orjson.dumps(list(asked)).decode())
     return " AND ".join(parts) or "true", values
 
 
 def behind(place: Place, order: str) -> tuple[str, list[object]]:
-    """Return the condition for what comes behind a place in an order; SQLite sorts NULL below all numbers."""
-    if order == "newest":
-        return "(ts_event < ? OR (ts_event = ? AND id > ?))", [place.ts_event, place.ts_event, place.id]
-    later = "(ts_event, id) > (?, ?)"
-    if order == "oldest":
-        return later, [place.ts_event, place.id]
-    if place.severity is None:
-        return f"(severity IS NULL AND {later})", [place.ts_event, place.id]
-    return (
-        f"(severity < ? OR severity IS NULL OR (severity = ? AND {later}))",
-        [place.severity, place.severity, place.ts_event, place.id],
-    )
+    """Return the condition for what comes behind a place in an order; those without a severity are apart.
+
+    The first term lets an index lead to the place, the second leaves out what was shown before it.
+    """
+    if order == "worst" and place.severity is not None:
+        return (
+            "severity <= ? AND (severity < ? OR (ts_event, id) > (?, ?))",
+            [place.severity, place.severity, place.ts_event, place.id],
+        )
+    later = "ts_event <= ? AND (ts_event < ?" if order == "newest" else "ts_event >= ? AND (ts_event > ?"
+    return f"{later} OR id > ?)", [place.ts_event, place.ts_event, place.id]
+
+
+# The first of each incident in an order, of those that are wanted, and what else there is of it.
+HEADS = """
+WITH seen AS (SELECT id, incident, detector, severity, ts_event FROM anomalies WHERE {where}),
+places AS (SELECT *, row_number() OVER (PARTITION BY incident ORDER BY {order}) AS place,
+           count(*) OVER (PARTITION BY incident) AS anomalies FROM seen)
+SELECT incident, id, anomalies, (SELECT json_group_array(detector) FROM
+  (SELECT DISTINCT detector FROM seen s WHERE s.incident = p.incident ORDER BY 1)) AS detectors
+FROM places p WHERE place = 1 ORDER BY incident
+"""

@@ -59,11 +59,17 @@ _TABLES = (
     key TEXT NOT NULL, instrument_id INTEGER NOT NULL, ts_start INTEGER NOT NULL, standing TEXT)
     WITHOUT ROWID""",
 )
+# Stores of this version may be older than these; they get them when they are next written.
+_LATER_INDICES = (
+    "CREATE INDEX IF NOT EXISTS anomalies_by_incident ON anomalies (incident)",
+    "CREATE INDEX IF NOT EXISTS anomalies_by_start ON anomalies (ts_start)",
+)
 _INDICES = (
     "CREATE INDEX anomalies_by_time ON anomalies (ts_event)",
     "CREATE INDEX anomalies_by_key ON anomalies (key, ts_event)",
     "CREATE INDEX anomalies_by_detector ON anomalies (detector, ts_event)",
     "CREATE INDEX anomalies_by_severity ON anomalies (severity)",
+    *_LATER_INDICES,
     "CREATE INDEX reviews_by_anomaly ON reviews (anomaly_id)",
     "CREATE INDEX reviews_by_transaction ON reviews (transaction_id)",
 )
@@ -121,6 +127,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         else:
             _check_identity(state, path)
+            for statement in _LATER_INDICES:
+                connection.execute(statement)
 
 
 def _create_tables(connection: sqlite3.Connection) -> None:

@@ -8,10 +8,12 @@ decimals.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
 
+from connectors.store_incidents import incidents, verdicts
 from connectors.store_questions import STEPS, Document, Wanted, check_points
 from tapewatch.errors import UserError
 from tapewatch.settings import WIDTHS, Settings
@@ -39,6 +41,35 @@ class Store(ABC):
     def worst(self, limit: int = 10) -> list[Document]:
         """Return the anomalies of highest severity, the worst first, equal ones in order of time."""
         return self.anomalies(limit=limit, order="worst")
+
+    def incidents(
+        self, *, limit: int = 25, after: str | None = None, order: str = "worst", **wanted: Unpack[Wanted]
+    ) -> list[Document]:
+        """Return incidents in an order, each as the first of its anomalies in that order.
+
+        Only anomalies that are wanted count. Beside the fields of that anomaly a row has ``anomalies``, how
+        many the incident has, and ``detectors``, the names of those that found them. A cursor of the last
+        row goes on behind it.
+        """
+        return incidents(self, limit, after, order, wanted)
+
+    @abstractmethod
+    def heads(
+        self, incidents: Sequence[str], order: str = "worst", **wanted: Unpack[Wanted]
+    ) -> list[Document]:
+        """Return the first anomaly of each of these incidents in an order, of those that are wanted.
+
+        Rows hold ``incident``, ``id``, ``anomalies`` (their number) and ``detectors`` (names in order), in
+        order of the incident.
+        """
+
+    def verdicts(self, most: int = 2000) -> list[Document]:
+        """Return how the newest ``most`` reviews judge what each detector found.
+
+        Rows hold ``detector``, ``reviewer``, ``confirmed`` and ``false_alarms``. Of several reviews of an
+        anomaly by one person the newest counts. Reviews of anomalies that are gone do not.
+        """
+        return verdicts(self, most)
 
     @abstractmethod
     def lanes(

@@ -62,7 +62,41 @@ class ElasticsearchStore(Store):
             if order == "worst":
                 # What has no severity comes last.
                 behind.insert(0, "-Infinity" if place.severity is None else place.severity)
-        return self._searching.hits("anomalies", filters(wanted), SORT[order], ANOMALY_FIELDS, limit, behind)
+        return self._searching.hits("anomalies", self._filters(wanted), SORT[order], ANOMALY_FIELDS, limit, behind)
+
+    def _filters(self, wanted: Wanted) -> list[Query]:
+        query = filters(wanted)
+        if (reviewed := wanted.get("reviewed")) is not None:
+            # There are no joins; people do not review more than a query can name.
+            sources = [{"anomaly_id": {"terms": {"field": "anomaly_id"}}}]
+            found = self._searching.composite("reviews", [], sources, {})
+            terms: Query = {"terms": {"id": [bucket["key"]["anomaly_id"] for bucket in found]}}
+            query.append(terms if reviewed else {"bool": {"must_not": [terms]}})
+        return query
+
+    def heads(
+        self, incidents: Sequence[str], order: str = "worst", **wanted: Unpack[Wanted]
+    ) -> list[Document]:
+        """Return the first anomaly of each of these incidents; see `Store`."""
+        if not incidents:
+            return []
+        first = {"top_hits": {"size": 1, "sort": SORT[order], "_source": ["id"]}}
+        named = {"terms": {"field": "detector", "size": 1000, "order": {"_key": "asc"}}}
+        found = {
+            "terms": {"field": "incident", "size": len(incidents), "order": {"_key": "asc"}},
+            "aggs": {"first": first, "detectors": named},
+        }
+        query = self._filters({**wanted, "incidents": incidents})
+        answer = self._searching.search("anomalies", query, size=0, aggs={"incidents": found})
+        return [
+            {
+                "incident": bucket["key"],
+                "id": bucket["first"]["hits"]["hits"][0]["_source"]["id"],
+                "anomalies": bucket["doc_count"],
+                "detectors": [named["key"] for named in buckets_of({"aggregations": bucket}, "detectors")],
+            }
+            for bucket in buckets_of(answer, "incidents")
+        ]
 
     def lanes(
         self, start: int, end: int, step_ns: int, *, min_severity: float = 0.0, limit: int = 30
@@ -112,12 +146,12 @@ class ElasticsearchStore(Store):
                 "anomalies": bucket["doc_count"],
                 "max_severity": bucket["worst"]["value"],
             }
-            for bucket in self._searching.composite("anomalies", filters(wanted), sources, worst)
+            for bucket in self._searching.composite("anomalies", self._filters(wanted), sources, worst)
         ]
 
     def top_keys(self, limit: int = 10, **wanted: Unpack[Wanted]) -> list[Document]:
         """Return the keys with the worst anomalies; see `Store`."""
-        query = [*filters(wanted), {"exists": {"field": "severity"}}]
+        query = [*self._filters(wanted), {"exists": {"field": "severity"}}]
         worst = {bucket["key"]: bucket["worst"]["value"] for bucket in self._worst_keys(query, limit)}
         # How many they are only all days together know.
         counted = {"terms": {"field": "key", "size": max(len(worst), 1)}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -33,7 +34,9 @@ class Wanted(TypedDict, total=False):
     """Which anomalies are meant; without a word, all.
 
     ``start`` and ``end`` bound ``ts_event`` as ``[start, end)`` ns. Each word of ``text`` must be somewhere
-    in the reason or the key, whatever the case of its ASCII letters.
+    in the reason or the key, whatever the case of its ASCII letters. ``feature`` is one that has a share in
+    the score (``contributions``): ``lost_records``, say. ``reviewed`` tells those that somebody has reviewed
+    from those that nobody has.
     """
 
     key: str | None
@@ -42,6 +45,10 @@ class Wanted(TypedDict, total=False):
     start: int | None
     end: int | None
     text: str | None
+    feature: str | None
+    reviewed: bool | None
+    ids: Sequence[str] | None
+    incidents: Sequence[str] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
 import orjson
 
-from connectors.sqlite_queries import ANOMALY, BAR, COARSER, ORDER_BY, SCORE, SERIES, behind, where_of
+from connectors.sqlite_queries import ANOMALY, BAR, COARSER, HEADS, ORDER_BY, SCORE, SERIES, behind, where_of
 from connectors.sqlite_schema import TABLES, explain, open_for_reading
 from connectors.store import Store
 from connectors.store_questions import (
     ORDERS,
     Document,
+    Place,
     Wanted,
     check_range,
     check_step,
@@ -70,17 +72,43 @@ class SqliteStore(Store):
         """Return anomalies in an order; see `Store`."""
         if order not in ORDERS:
             raise UserError(f"`order` must be one of {', '.join(ORDERS)}, was {order!r}")
+        place = None if after is None else place_of(after)
+        if order != "worst":
+            return self._anomalies(wanted, order, "true", place, limit)
+        # Those without a severity come last, and in a query of their own, so that both can use the index.
+        found: list[Document] = []
+        if place is None or place.severity is not None:
+            found = self._anomalies(wanted, order, "severity NOT NULL", place, limit)
+            place = None
+        if len(found) < limit and wanted.get("min_severity") is None:
+            found += self._anomalies(wanted, order, "severity IS NULL", place, limit - len(found))
+        return found
+
+    def _anomalies(
+        self, wanted: Wanted, order: str, condition: str, place: Place | None, limit: int
+    ) -> list[Document]:
         where, values = where_of(wanted)
-        if after is not None:
-            condition, more = behind(place_of(after), order)
-            where, values = f"{where} AND {condition}", [*values, *more]
+        if place is not None:
+            further, more = behind(place, order)
+            condition, values = f"{condition} AND {further}", [*values, *more]
         rows = self._rows(
-            f"SELECT {ANOMALY} FROM anomalies WHERE {where} ORDER BY {ORDER_BY[order]} LIMIT ?",  # noqa: S608
+            f"SELECT {ANOMALY} FROM anomalies WHERE {where} AND {condition} "  # noqa: S608
+            f"ORDER BY {ORDER_BY[order]} LIMIT ?",
             *values,
             limit,
         )
         for row in rows:
             row["contributions"] = orjson.loads(row["contributions"])
+        return rows
+
+    def heads(
+        self, incidents: Sequence[str], order: str = "worst", **wanted: Unpack[Wanted]
+    ) -> list[Document]:
+        """Return the first anomaly of each of these incidents; see `Store`."""
+        where, values = where_of({**wanted, "incidents": incidents})
+        rows = self._rows(HEADS.format(where=where, order=ORDER_BY[order]), *values)
+        for row in rows:
+            row["detectors"] = orjson.loads(row["detectors"])
         return rows
 
     def lanes(
@@ -90,18 +118,19 @@ class SqliteStore(Store):
         check_step(start, end, step_ns)
         return self._rows(
             """
-            WITH seen AS (SELECT * FROM anomalies WHERE ts_event >= ? AND ts_event < ? AND severity >= ?),
+            WITH seen AS (SELECT id, key, ts_event, severity, ts_event / ? * ? AS step FROM anomalies
+                          WHERE ts_event >= ? AND ts_event < ? AND severity >= ?),
             worst AS (SELECT key, max(severity) AS severity FROM seen GROUP BY key
                       ORDER BY severity DESC, key LIMIT ?),
-            cells AS (SELECT s.*, w.severity AS worst, s.ts_event / ? * ? AS step,
-                      count(*) OVER (PARTITION BY s.key, s.ts_event / ?) AS anomalies,
-                      row_number() OVER (PARTITION BY s.key, s.ts_event / ?
+            cells AS (SELECT s.id, w.severity AS worst, s.step,
+                      count(*) OVER (PARTITION BY s.key, s.step) AS anomalies,
+                      row_number() OVER (PARTITION BY s.key, s.step
                                          ORDER BY s.severity DESC, s.ts_event, s.id) AS place
                       FROM seen s JOIN worst w ON w.key = s.key)
-            SELECT key, step AS ts_start, severity, detector, reason, anomalies FROM cells WHERE place = 1
-            ORDER BY worst DESC, key, step
+            SELECT a.key, step AS ts_start, a.severity, detector, reason, anomalies
+            FROM cells c JOIN anomalies a ON a.id = c.id WHERE place = 1 ORDER BY worst DESC, a.key, step
             """,
-            start, end, min_severity, limit, step_ns, step_ns, step_ns, step_ns,
+            step_ns, step_ns, start, end, min_severity, limit,
         )  # fmt: skip
 
     def histogram(self, step_ns: int, **wanted: Unpack[Wanted]) -> list[Document]:
@@ -268,7 +297,11 @@ class SqliteStore(Store):
     def span(self) -> tuple[int, int] | None:
         """Return the first and the last event time (ns) of bars and anomalies, None without any."""
         ends = [(row["ts_first"], row["ts_last"]) for row in self.series()]
-        found = self._rows("SELECT min(ts_start) AS first, max(ts_event) AS last FROM anomalies")[0]
+        # Two questions, each of which an index answers.
+        found = self._rows(
+            "SELECT (SELECT min(ts_start) FROM anomalies) AS first, "
+            "(SELECT max(ts_event) FROM anomalies) AS last"
+        )[0]
         if found["first"] is not None:
             ends.append((found["first"], found["last"]))
         if not ends:

@@ -233,6 +233,15 @@ class ApiSettings(_Section):
     )
 
 
+class DashboardSettings(_Section):
+    """What the pages in the browser may do, and the password they ask for."""
+
+    control: bool = False
+    token: Annotated[SecretStr | None, AfterValidator(_visible)] = Field(
+        None, description="visible ASCII characters without spaces"
+    )
+
+
 def _detector_sections(value: Any) -> Any:  # noqa: ANN401 - whatever a person wrote
     value = from_json(value)
     if not isinstance(value, dict):
@@ -281,6 +290,7 @@ class Settings(BaseSettings):
     alerts: AlertSettings = AlertSettings()
     sinks: SinkSettings = SinkSettings()
     api: ApiSettings = ApiSettings()
+    dashboard: DashboardSettings = DashboardSettings()
     kafka: KafkaSettings = KafkaSettings()
     detectors: Annotated[dict[str, dict[str, Any]], BeforeValidator(_detector_sections)] = {}
     shards: int = Field(4, ge=1, le=4096)

@@ -183,8 +183,8 @@ def test_a_flow_is_given_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAPEWATCH_API__TOKEN", "hunter2")
     monkeypatch.setenv("tapewatch_api", '{"token": "hunter2"}')
     monkeypatch.setenv("TAPEWATCH_SHARDS", "3")
-    sources: list[Source] = ["configured", "simulation"]
-    for source in sources:
-        given = _environment(source)
+    monkeypatch.setenv("TAPEWATCH_DASHBOARD__TOKEN", "hunter2")
+    for simulation in (False, True):
+        given = flow_environment(simulation=simulation)
         assert "hunter2" not in str(given)
         assert given["TAPEWATCH_SHARDS"] == "3"

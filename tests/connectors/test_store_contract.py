@@ -63,6 +63,8 @@ def anomalies(count: int) -> list[Any]:
                 severity=float("nan") if number % 29 == 0 else severity,
                 reason=REASONS[number % len(REASONS)],
                 contributions={"volume": 0.5, "a.b": -0.5} if number % 2 else {},
+                # Large incidents and small ones, some of a single anomaly.
+                incident=f"i{int(rng.integers(0, 9)) ** 2}" if number % 5 else f"{number:032x}",
             )
         )
     return made
@@ -185,6 +187,21 @@ QUESTIONS: dict[str, Callable[[Store], Any]] = {
     "two words": lambda s: s.anomalies(text="VOLUME usu", limit=1000),
     "a part of a key": lambda s: s.anomalies(text="qq", limit=1000),
     "spaces": lambda s: s.anomalies(text="  ", limit=1000),
+    "a feature's": lambda s: s.anomalies(feature="a.b", order="worst", limit=300),
+    "a feature nobody has": lambda s: s.anomalies(feature="zz"),
+    "reviewed ones": lambda s: s.anomalies(reviewed=True),
+    "those to review": lambda s: s.anomalies(reviewed=False, order="worst", limit=1000),
+    "some by name": lambda s: s.anomalies(ids=[f"{n:032x}" for n in (1, 5, 9, 10**6)]),
+    "by no name": lambda s: s.anomalies(ids=[]),
+    "the ones of incidents": lambda s: s.anomalies(incidents=["i9", "i16"], order="oldest", limit=300),
+    "incidents": lambda s: s.incidents(limit=5),
+    "incidents, newest first": lambda s: s.incidents(limit=300, order="newest", detector="price_jump"),
+    "incidents to review": lambda s: s.incidents(reviewed=False, min_severity=50),
+    "incidents of a word": lambda s: s.incidents(text="ß", key="SPY", order="oldest"),
+    "no incidents": lambda s: s.incidents(key="IBM"),
+    "heads": lambda s: s.heads(["i9", "i1", "none"]) + s.heads(["i4"], "newest", key="SPY"),
+    "no heads": lambda s: s.heads([]),
+    "verdicts": lambda s: s.verdicts(),
     "lanes": lambda s: s.lanes(make.MONDAY, END, HOUR, limit=4),
     "lanes of severe ones": lambda s: s.lanes(make.MONDAY, END, DAY, min_severity=75.25),
     "lanes of a moment": lambda s: s.lanes(FIRST + 7, FIRST + HOUR, 15 * MINUTE, min_severity=0),
@@ -232,6 +249,10 @@ EMPTY = {
     "none at all",
     "no lanes",
     "no top keys",
+    "a feature nobody has",
+    "by no name",
+    "no incidents",
+    "no heads",
     "no bars",
     "no chart",
     "no scores",
@@ -283,6 +304,8 @@ WANTED = st.fixed_dictionaries(
         "min_severity": st.sampled_from([0.0, 10.0, 50.25, 99.999, 100.0]),
         "start": st.integers(FIRST, FIRST + 4 * DAY),
         "end": st.integers(FIRST, FIRST + 4 * DAY),
+        "feature": st.sampled_from(["volume", "a.b", "zz"]),
+        "reviewed": st.booleans(),
         "text": st.sampled_from(["volume", "ß", "é", "É", "\\", "*", "?", "%", "_000", "TRADE 250", "é ß", "a\"*", "zz"]),
     },
 )  # fmt: skip
@@ -307,6 +330,39 @@ def test_pages_are_alike_and_make_up_the_whole(
 
 def _page(store: Store, **asked: Any) -> list[Any]:
     return store.anomalies(**asked)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(wanted=WANTED, order=st.sampled_from(["newest", "oldest", "worst"]), page=st.integers(1, 20))
+def test_incidents_are_the_first_of_their_anomalies(
+    both: Both, wanted: dict[str, Any], order: str, page: int
+) -> None:
+    expected: dict[str, dict[str, Any]] = {}
+    for row in both.sqlite.anomalies(limit=10_000, order=order, **wanted):
+        first = expected.setdefault(row["incident"], {**row, "anomalies": 0, "detectors": set()})
+        first["anomalies"] += 1
+        first["detectors"].add(row["detector"])
+    found: list[Any] = []
+    after = None
+    while rows := both.ask(partial(_incidents, limit=page, after=after, order=order, **wanted)):
+        assert len(rows) <= page
+        found += rows
+        after = cursor(rows[-1])
+    assert found == [{**row, "detectors": sorted(row["detectors"])} for row in expected.values()]
+
+
+def _incidents(store: Store, **asked: Any) -> list[Any]:
+    return store.incidents(**asked)
+
+
+def test_the_newest_review_of_a_person_counts(both: Both) -> None:
+    verdicts = both.ask(lambda s: s.verdicts())
+    newest: dict[Any, int] = {}
+    for review in both.ask(lambda s: s.reviews(limit=1000)):
+        if review["anomaly_id"]:
+            newest.setdefault((review["anomaly_id"], review["reviewer"]), review["label"])
+    assert sum(row["confirmed"] for row in verdicts) == sum(newest.values()) > 0
+    assert sum(row["confirmed"] + row["false_alarms"] for row in verdicts) == len(newest)
 
 
 def test_documents_have_the_contracts_names_and_types(both: Both) -> None:

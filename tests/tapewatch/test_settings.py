@@ -94,10 +94,11 @@ OTHERS: dict[str, Any] = {
     "sinks.elasticsearch.index_prefix": "paper",
     "sinks.elasticsearch.retention_days": 30,
     "sinks.elasticsearch.kibana_url": "http://kibana.example:5601",
+    "dashboard.control": True,
     "shards": 7,
 }
 #: Keys that only the environment may hold.
-SECRETS = ("api.token", "sinks.elasticsearch.api_key", "sinks.elasticsearch.password")
+SECRETS = ("api.token", "dashboard.token", "sinks.elasticsearch.api_key", "sinks.elasticsearch.password")
 
 
 def test_without_anything_all_is_default() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import orjson
 
-from api.store import opened
 from connectors.dbn_writer import DATASET, write_dbn
 from connectors.market_simulator import MarketSimulation, simulate
+from connectors.store import open_results
 from tapewatch.errors import UserError
 from tapewatch.records import DAY
 from tapewatch.settings import Settings
@@ -39,7 +39,7 @@ def simulated(settings: Settings, folder: Path) -> dict[str, str]:
 
 def _day_after_last(settings: Settings) -> dt.date | None:
     try:
-        with opened(settings) as store:
+        with open_results(settings) as store:
             ends = [series["ts_last"] for series in store.series() if series["dataset"] == DATASET]
     except UserError:
         # The flow makes the store, or says what is wrong with it.

@@ -1,0 +1,53 @@
+"""The pages and their addresses. Each is imported when it is shown, so that they can lead to each other."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+
+def _monitor() -> None:
+    from dashboard.monitor import page
+
+    page()
+
+
+def _anomalies() -> None:
+    from dashboard.anomalies import page
+
+    page()
+
+
+def _review() -> None:
+    from dashboard.review_queue import page
+
+    page()
+
+
+def _control() -> None:
+    from dashboard.control import page
+
+    page()
+
+
+def monitor() -> st.Page:
+    """Return the page on which everything is watched."""
+    return st.Page(
+        _monitor, title="Monitor", icon=":material/monitoring:", url_path="monitor", default=True
+    )
+
+
+def anomalies() -> st.Page:
+    """Return the page on which anomalies are looked for and into."""
+    return st.Page(_anomalies, title="Anomalies", icon=":material/crisis_alert:", url_path="anomalies")
+
+
+def pages(*, control: bool) -> list[st.Page]:
+    """Return all pages, that of control if it is switched on."""
+    found = [
+        monitor(),
+        anomalies(),
+        st.Page(_review, title="Review", icon=":material/fact_check:", url_path="review"),
+    ]
+    if control:
+        found.append(st.Page(_control, title="Control", icon=":material/tune:", url_path="control"))
+    return found

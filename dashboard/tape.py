@@ -1,0 +1,78 @@
+"""The tape of one key: its candles, volume and scores, with the anomalies on them."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from connectors.store import Store
+from dashboard.colours import colours
+from dashboard.tape_charts import candles, score_line, volumes
+from dashboard.words import DETECTORS
+from tapewatch.settings import Settings
+
+_FIRST = "first key"
+#: As many bars as a screen tells apart.
+_MOST_BARS, _MOST_MARKS, _MOST_SCORES = 240, 200, 600
+
+
+def show_tape(
+    store: Store, settings: Settings, worst: list[str], start: int, end: int, least: float
+) -> None:
+    """Let a key be chosen, that of the worst anomaly to begin with, and show its tape."""
+    known = list(dict.fromkeys(row["key"] for row in store.series()))
+    keys = sorted({*known, *worst})
+    if not keys:
+        return
+    # The first default stays, so that a tape that is looked at does not give way to another.
+    first = st.session_state.setdefault(_FIRST, next((key for key in worst if key in known), keys[0]))
+    # A choice that is gone (another database) must not end the page.
+    if st.session_state.get("key") not in (None, *keys):
+        st.session_state["key"] = keys[0]
+    place = keys.index(first) if first in keys else 0
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        key = st.selectbox("Key", keys, place, key="key", bind="query-params", width=170) or keys[0]
+        detector = (
+            st.selectbox("Scores of", _detectors(settings), key="score", bind="query-params", width=190)
+            or DETECTORS[0]
+        )
+    bars = store.chart(key, start, end, points=_MOST_BARS)
+    if not bars:
+        st.info(
+            f"No bars of {key} in this range." if known else
+            "No bars are stored: `sinks.bars` says which widths are, for instance `[\"1m\"]`.",
+            icon=":material/candlestick_chart:",
+        )  # fmt: skip
+        return
+    begin, finish = bars[0]["ts_start"], bars[-1]["ts_end"]
+    found = store.anomalies(
+        key=key, start=begin, end=finish + 1, min_severity=least or None, limit=_MOST_MARKS, order="worst"
+    )
+    shown = colours()
+    st.altair_chart(
+        candles(bars, found, begin, finish, shown), width="stretch", key="candles",
+        alt=f"Prices of {key} with its anomalies",
+    )  # fmt: skip
+    st.caption(f"{key} · bars of {bars[0]['width']} · diamonds are anomalies, with their reasons")
+    st.altair_chart(volumes(bars, begin, finish, shown), width="stretch", key="volumes", alt="Volumes")
+    show_scores(store, settings, key, detector, begin, finish)
+
+
+def show_scores(
+    store: Store, settings: Settings, key: str, detector: str, start: int, end: int, place: str = "scores"
+) -> None:
+    """Show a detector's scores of one key with the threshold, or say why there are none."""
+    rows = store.scores(key, detector, start, end, points=_MOST_SCORES)
+    if rows:
+        st.altair_chart(
+            score_line(rows, start, end, colours()), width="stretch", key=place,
+            alt=f"Scores of {detector}",
+        )  # fmt: skip
+        st.caption(f"scores of {detector}; the dashed line is the threshold")
+    elif not settings.sinks.scores:
+        st.caption("Scores are not kept; `sinks.scores = true` keeps those of runs from now on.")
+    else:
+        st.caption(f"No scores of {detector} in this range.")
+
+
+def _detectors(settings: Settings) -> list[str]:
+    return list(dict.fromkeys([*DETECTORS, *settings.detectors]))

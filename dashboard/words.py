@@ -1,0 +1,129 @@
+"""Numbers, times and sentences as the pages write them."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from tapewatch.documents import ANOMALY_FIELDS, rfc3339, to_json
+from tapewatch.records import DAY, HOUR, MINUTE, SECOND
+
+Document = dict[str, Any]
+
+#: Ranges that the pages offer, back from the newest event.
+RANGES: dict[str, int | None] = {
+    "1 hour": HOUR,
+    "6 hours": 6 * HOUR,
+    "1 day": DAY,
+    "7 days": 7 * DAY,
+    "30 days": 30 * DAY,
+    "all": None,
+}
+#: Detectors that come with tapewatch.
+DETECTORS = (
+    "high_volume", "block_trade", "price_jump", "feed_integrity", "half_space_trees", "isolation_forest",
+    "autoencoder", "ensemble", "river",
+)  # fmt: skip
+#: What an anomaly is about, and the feature by whose share in the score it is known.
+KINDS = {
+    "silence": "rhythm_before",
+    "lost records": "lost_records",
+    "bad tick": "distance_before",
+    "price move": "within_window",
+    "large trade": "size",
+    "more or larger trades": "average_size",
+}
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def time_of(ts: int) -> str:
+    """Return a time (ns) in UTC to the second.
+
+    >>> time_of(1_717_425_822_425_752_562)
+    '2024-06-03 14:43:42'
+    """
+    return f"{_EPOCH + dt.timedelta(microseconds=ts // 1000):%Y-%m-%d %H:%M:%S}"
+
+
+def ns_of(moment: dt.datetime | None) -> int | None:
+    """Return ns since 1970 of a time that a person chose, in UTC."""
+    if moment is None:
+        return None
+    return (moment.replace(tzinfo=moment.tzinfo or dt.UTC) - _EPOCH) // dt.timedelta(microseconds=1) * 1000
+
+
+def moment_of(ts: int) -> dt.datetime:
+    """Return the whole minute in which a time (ns) is, as people choose times: UTC without a zone."""
+    return (_EPOCH + dt.timedelta(minutes=ts // MINUTE)).replace(tzinfo=None)
+
+
+def span_of(ns: float) -> str:
+    """Return a length of time in the unit that suits it.
+
+    >>> span_of(90 * SECOND), span_of(3.5 * DAY), span_of(0.25 * SECOND)
+    ('1.5 min', '3.5 d', '250 ms')
+    """
+    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (SECOND, "s")):
+        if abs(ns) >= unit:
+            return f"{ns / unit:.3g} {name}"
+    return f"{ns / 1e6:.3g} ms"
+
+
+def number(value: float | None) -> str:
+    """Return a number to six figures, with separators where it is large.
+
+    >>> number(120255.0), number(6253.54139), number(0.00787878), number(None)
+    ('120,255', '6,253.54', '0.00787878', '–')
+    """
+    if value is None:
+        return "–"
+    if abs(value) >= 1e6 or float(value).is_integer():
+        return f"{value:,.0f}"
+    text = f"{value:,.6g}" if abs(value) < 1e5 else f"{value:,.1f}"
+    return text if "e" not in text else f"{value:.3g}"
+
+
+def plain(text: str) -> str:
+    r"""Return a text that Markdown shows as it is: symbols come from outside.
+
+    >>> print(plain("a [link](x) $5 *"))
+    a \[link\]\(x\) \$5 \*
+    """
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])", r"\\\1", text.replace("\n", " "))
+
+
+def table_of(documents: Sequence[Document]) -> str:
+    """Return anomalies as CSV with the contract's names and times, which a spreadsheet runs nothing of.
+
+    >>> table_of([]).splitlines()[0][:20]
+    'id,incident,revision'
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [*ANOMALY_FIELDS]
+    writer.writerow(names)
+    for document in documents:
+        told = to_json(ANOMALY_FIELDS, tuple(document[name] for name in ANOMALY_FIELDS))
+        writer.writerow([_cell(told[name]) for name in names])
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:  # noqa: ANN401 - whatever a document holds
+    if isinstance(value, dict):
+        return ";".join(f"{name}={share:.6g}" for name, share in value.items() if share is not None)
+    # A spreadsheet would take such a text for a formula.
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
+
+
+def told(document: Document) -> Document:
+    """Return an anomaly as the other sinks tell it: times as RFC 3339."""
+    return to_json(ANOMALY_FIELDS, tuple(document[name] for name in ANOMALY_FIELDS))
+
+
+def when(ts: int) -> str:
+    """Return a time (ns) to the nanosecond, RFC 3339."""
+    return rfc3339(ts)
