@@ -27,8 +27,9 @@ class FeedIntegrity(Detector):
         lowest=-1,
         octaves=12,
         shape=0.0,
-        spread=0.25,
-        prior_peaks=25,
+        spread=0.23,
+        # Gaps have much the same tail everywhere: it is better known than from a day's few peaks.
+        prior_peaks=300,
         warm_up=60,
         usual_threshold=14.0,
         prior_observations=150,

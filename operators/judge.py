@@ -20,7 +20,7 @@ from tapewatch.documents import Early, Results, ScoreTable
 from tapewatch.records import HOUR, Array, Floats
 from tapewatch.settings import WIDTHS, Width
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 #: What each detector makes of the bars of one width, by its name.
 _Severities: TypeAlias = dict[str, dict[str, Floats]]
 

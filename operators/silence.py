@@ -1,10 +1,10 @@
 """Silences: pauses in an instrument's tape that its own rhythm does not explain.
 
 The score of a record is how many records should have come in the pause before it: the pause, divided by the
-longest of the mean times that pass between records shortly before it, shortly after it (two thirds of that),
-and over each of the last blocks of records. Taking the longest, and looking at both sides, lets an instrument
-fall asleep and wake up: the first trade after the close is a long way from the last before it, but so is the
-next.
+time that usually passes between records now. That is a mean of what passes shortly before, shortly after and
+over the last blocks of records: each alone is of few records, and the longest of three is too long most of
+the time. Yet it is no less than a part of what passes after, which lets an instrument fall asleep: the first
+trade after the close is a long way from the last before it, but so is the next.
 
 Nights, weekends and lunches are no silences. Without history a pause of more than half an hour is none; once
 the instrument has had a day, only those five-minute slots of the UTC day count in which it traded on a day of
@@ -19,15 +19,18 @@ import numpy as np
 
 from operators.detector import Explanation, Scores, Segments, grown, limits
 from operators.recent import BlockSums, Joined, at_places, latest
-from tapewatch.records import DAY, HOUR, MINUTE, SECOND, TRADE, Array, Int64s
+from tapewatch.records import DAY, HOUR, MINUTE, SECOND, TRADE, Array, Floats, Int64s
 
 #: Gaps between records just before and just after a pause that make the near rhythm.
-_BEFORE, _AFTER = 32, 8
+_BEFORE, _AFTER = 64, 8
 _BLOCK, _BLOCKS = 128, 2
-#: The rhythm after a pause counts two thirds: it says whether the instrument has fallen asleep, and as the
-#: mean of a few gaps it would otherwise hide one silence in thirty.
-_OF_AFTER = 2 / 3
-#: Pauses of less than this many times the usual gap are not looked at.
+#: Weights of the mean gaps before, after and of the last blocks: few gaps say what the pace is now, many
+#: say it with less noise.
+_WEIGHTS = (32.0, 8.0, 32.0)
+#: No rhythm is faster than this part of that after the pause, which says whether the instrument has fallen
+#: asleep.
+_OF_AFTER = 0.4
+#: Pauses of less than this many times the usual gap, or that before, are not looked at.
 _LEAST = 2
 #: No pause counts for more than this in a rhythm, and no rhythm is faster than that.
 _LONGEST_BEAT, _FASTEST_BEAT = 10 * MINUTE, SECOND / 10
@@ -97,9 +100,9 @@ class SilenceLogic:
             long |= pause > limit[segments.row_of] * SECOND
         at = np.flatnonzero(long)
         around = np.searchsorted(stretch, at, "right") - 1
-        pause = pause[at]
-        before, after = before[at] / _BEFORE, after[at] / _AFTER
-        usual = _usual(before, after, past[around], known[around])
+        blocks = past.sum(axis=1)[around] / np.maximum(known[around] * _BLOCK, 1)
+        pause, before, after = pause[at], before[at] / _BEFORE, after[at] / _AFTER
+        usual = _usual(before, after, blocks)
         segment = np.searchsorted(starts, at, "right") - 1
         over, unknown = pause > limit[rows[segment]] * SECOND, known[around] == 0
         fit = over | (~unknown & (pause >= _LEAST * usual))
@@ -190,6 +193,13 @@ def seconds(value: float) -> str:
     return f"{value:.3g} s" if value >= 1 else f"{value * 1e3:.3g} ms"
 
 
+def _usual(before: Floats, after: Floats, blocks: Floats) -> Floats:
+    """Return the gap that is usual now, of the mean gaps before, after and of the last blocks, ns."""
+    of_before, of_after, of_blocks = _WEIGHTS
+    mean = (of_before * before + of_after * after + of_blocks * blocks) / sum(_WEIGHTS)
+    return np.maximum(np.maximum(mean, _OF_AFTER * after), _FASTEST_BEAT)
+
+
 def _while_open(days: Array, day: int, ends: Int64s, pauses: Int64s) -> Int64s:
     """Return how much of long pauses counts.
 
@@ -211,7 +221,3 @@ def _while_open(days: Array, day: int, ends: Int64s, pauses: Int64s) -> Int64s:
     counts = np.where(np.take_along_axis(usual, slots % _SLOTS, axis=1), np.maximum(high - low, 0), 0)
     with_history = np.where(pauses <= _LONGEST, counts.sum(axis=1), 0)
     return np.where(usual[:, _SLOTS], with_history, np.where(pauses <= _WITHOUT_HISTORY, pauses, 0))
-
-
-def _usual(before, after, past, known):
-    return np.maximum(np.maximum(before, _OF_AFTER * after), np.maximum(past.max(axis=1)/_BLOCK, _FASTEST_BEAT))

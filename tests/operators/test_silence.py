@@ -54,9 +54,11 @@ def test_scores_follow_the_definition(seed: int, every: int) -> None:
         if not whole:
             continue
         means = [sum(blocks[k * 128 : (k + 1) * 128]) / 128 for k in range(max(0, whole - 2), whole)]
-        before, after = sum(beats[i - 33 : i - 1]) / 32, sum(beats[i : i + 8]) / 8
-        usual = max(before, after * 2 / 3, *means, SECOND / 10)
-        if times[i] - times[i - 1] >= 2 * usual:
+        # What was before the first record counts as nothing.
+        before, after = sum(beats[max(0, i - 65) : i - 1]) / 64, sum(beats[i : i + 8]) / 8
+        mean = (32 * before + 8 * after + 32 * sum(means) / len(means)) / 72
+        usual = max(mean, after * 0.4, SECOND / 10)
+        if times[i] - times[i - 1] >= 2 * max(usual, before):
             wanted[int(times[i])] = (times[i] - times[i - 1]) / usual
     assert found.keys() == wanted.keys()
     for at, score in wanted.items():
