@@ -140,6 +140,7 @@ def _price_jump(tape: _Tape, found: Document) -> Figure:
     right.plot(seconds[off], prices[off], "o", color=_FOUND)
     when = rfc3339(tick["ts_event"])[:19].replace("T", " ")
     right.set_title(f"{tick['key']}, {when}, severity {tick['severity']:.0f}", fontsize=10, loc="left")
+    right.ticklabel_format(useOffset=False, axis="y")
     right.set(xlabel="seconds from the bad tick", ylabel="price of a trade")
     print(f"price_jump, bad ticks: {tick['reason']}")
     return figure
@@ -152,6 +153,7 @@ def _feed_integrity(tape: _Tape, found: Document) -> Figure:
     seconds, trades = tape.trades(found, max(2 * length, MINUTE))
     axes.plot(seconds, trades["price"] / PRICE_SCALE, ".", color=_INK, markersize=4)
     axes.axvspan(0, length / SECOND, color=_FOUND, alpha=0.25, linewidth=0)
+    axes.ticklabel_format(useOffset=False, axis="y")
     axes.set(xlabel="seconds from the last trade before the silence", ylabel="price of a trade")
     return figure
 
