@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators import recent
@@ -19,6 +19,7 @@ def starts_of(lengths: list[int]) -> Int64s:
 
 
 @pytest.mark.parametrize("long_stretch", [0, 10**9])
+@settings(deadline=None)
 @given(lengths=lengths, tail=st.integers(1, 6), data=st.data())
 def test_joined_values_are_where_they_should_be(
     long_stretch: int, lengths: list[int], tail: int, data: st.DataObject
@@ -44,6 +45,7 @@ def test_joined_values_are_where_they_should_be(
     assert joined.early(seen, 4).tolist() == np.flatnonzero(few).tolist()
 
 
+@settings(deadline=None)
 @given(
     batches=st.lists(st.dictionaries(st.integers(0, 3), st.integers(1, 25), min_size=1), max_size=6),
     size=st.integers(1, 7),
