@@ -25,13 +25,13 @@ SETTINGS = {**runs.SETTINGS, "source__batch_records": "400"}
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     yield from kafka.running(tmp_path_factory.mktemp("kafka"), nodes=3)
 
 
 @pytest.mark.parametrize("encoding", ["json", "dbn"])
 def test_a_node_killed_while_replaying_and_consuming_changes_nothing(
-    encoding: str, cluster: Any, trades: Any, write: Any, run_market: Flow, start_market: Start, tables: Tables,
+    encoding: str, brokers: Any, trades: Any, write: Any, run_market: Flow, start_market: Start, tables: Tables,
     tmp_path: Path,
 ) -> None:  # fmt: skip
     records = trades(8, count=_RECORDS, instruments=12)
@@ -40,10 +40,10 @@ def test_a_node_killed_while_replaying_and_consuming_changes_nothing(
     assert run_market(tmp_path / "file", [tape], **SETTINGS).returncode == 0
     wanted = tables(tmp_path / "file" / "results.db")
 
-    topic, found = f"nodes-{encoding}", cluster.topic(2, **{"min.insync.replicas": "2"})
+    topic, found = f"nodes-{encoding}", brokers.topic(2, **{"min.insync.replicas": "2"})
     code = "from tapewatch.cli import main; main()"
     speed = float(np.ptp(records["ts_recv"].astype(np.int64))) / 1e9 / _SECONDS
-    options = ("--brokers", cluster.address, "--encoding", encoding, "--speed", f"{speed:.3f}")
+    options = ("--brokers", brokers.address, "--encoding", encoding, "--speed", f"{speed:.3f}")
     # The replay makes the topic, with a replica on every node.
     replay = subprocess.Popen(
         [sys.executable, "-c", code, "replay", str(tape), "--topic", topic, "--partitions", "4", *options],
@@ -51,23 +51,23 @@ def test_a_node_killed_while_replaying_and_consuming_changes_nothing(
     )  # fmt: skip
     flow = None
     try:
-        runs.until(lambda: cluster.partitions(topic) == 4, replay)
-        given = cluster.settings(
+        runs.until(lambda: brokers.partitions(topic) == 4, replay)
+        given = brokers.settings(
             topic, **SETTINGS, sinks__kinds=["sqlite", "kafka"], sinks__kafka__topic=found
         )
         flow = start_market(tmp_path, [], **given)
         runs.until(lambda: runs.counted(tmp_path) > 1_000, flow)
-        leaders = cluster.leaders(topic)
+        leaders = brokers.leaders(topic)
         assert {replicas for _, replicas in leaders.values()} == {3}
         assert 2 in {leader for leader, _ in leaders.values()}
-        cluster.stop("2", "-9")
+        brokers.stop("2", "-9")
         assert replay.poll() is None
         assert runs.counted(tmp_path) < _RECORDS
         out, said = replay.communicate(timeout=120)
         assert (replay.returncode, said) == (0, "")
         assert f"{_RECORDS:,} records" in out
         runs.until(lambda: runs.counted(tmp_path) >= _RECORDS, flow, seconds=120)
-        assert 2 not in {leader for leader, _ in cluster.leaders(topic).values()}
+        assert 2 not in {leader for leader, _ in brokers.leaders(topic).values()}
         (said,) = runs.stop(flow)
         assert "Traceback" not in said
     finally:
@@ -75,16 +75,16 @@ def test_a_node_killed_while_replaying_and_consuming_changes_nothing(
             if process is not None:
                 process.kill()
                 process.communicate()
-        cluster.start("node", "2")
+        brokers.start("node", "2")
 
     # As many records as the file has are in the topic; the counters say that each was judged once.
-    messages = cluster.messages(topic)
+    messages = brokers.messages(topic)
     sizes = [len(message.value()) // 48 if encoding == "dbn" else 1 for message in messages]
     assert sum(sizes) == _RECORDS
     results = tables(tmp_path / "results.db")
     for name, rows in runs.without_final(wanted).items():
         assert runs.without_final(results)[name] == rows, name
     assert len(wanted["anomalies"]) > 30
-    kept = kafka.latest(cluster.messages(found)).values()
+    kept = kafka.latest(brokers.messages(found)).values()
     told = sorted((a["id"], a["incident"], a["revision"], a["severity"], a["reason"]) for a in kept)
     assert told == sorted((row[0], row[1], row[2], row[13], row[18]) for row in results["anomalies"])
