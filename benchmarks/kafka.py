@@ -49,9 +49,9 @@ def bench(folder: Path, address: str) -> None:
     small = large[:_JSON]
     tape = folder / "10M.dbn.zst"
     write_dbn(tape, large, session.symbols)
-    # As many trades, of more symbols: a few fall on four partitions and two processes by luck.
+    # Of more symbols: a few fall on four partitions and two processes by luck.
     many = simulate(MarketSimulation(symbols=_SYMBOLS, trades_per_minute=20 * 128.0 / _SYMBOLS))
-    wide = _days(many.records, 10)
+    wide = _days(many.records, 3)
     for topic, partitions, records, symbols, encoding in (
         ("dbn-1", 1, large, session.symbols, "dbn"), ("dbn-small", 1, small, session.symbols, "dbn"),
         ("json-1", 1, small, session.symbols, "json"),
