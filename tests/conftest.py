@@ -31,6 +31,7 @@ _MONDAY = 19_877 * DAY  # 2024-06-03
 
 _SERVERS = {
     "broker": "kafka",
+    "brokers": "kafka",
     "elasticsearch": "elasticsearch",
     "secured_elasticsearch": "elasticsearch",
 }

@@ -23,24 +23,30 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Broker:
-    """One node; its listeners are on ``port`` (plain), and 1 to 3 above (SASL, SASL and TLS, TLS)."""
+    """One node or more.
+
+    The listeners of the first are on ``port`` (plain), and 1 to 3 above (SASL, SASL and TLS, TLS), those of
+    each other one 10 above.
+    """
 
     scripts: Path
     folder: Path
     port: int
     env: dict[str, str] = field(default_factory=dict)
+    nodes: int = 1
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return ",".join(f"127.0.0.1:{self.port + 10 * node}" for node in range(self.nodes))
 
     @property
     def authority(self) -> Path:
         """Return the certificate of the authority that signed the broker's."""
         return self.folder / "tls" / "ca.pem"
 
-    def start(self) -> None:
-        subprocess.run([self.scripts / "start.sh"], env=self.env, check=True, stdout=subprocess.DEVNULL)
+    def start(self, *arguments: str) -> None:
+        command = [self.scripts / "start.sh", *arguments]
+        subprocess.run(command, env=self.env, check=True, stdout=subprocess.DEVNULL)
 
     def stop(self, *arguments: str) -> None:
         subprocess.run([self.scripts / "stop.sh", *arguments], env=self.env, check=True)
@@ -49,7 +55,7 @@ class Broker:
         """Create a topic, with a name of its own if none is given."""
         name = name or f"topic-{next(_numbers)}"
         admin = AdminClient({"bootstrap.servers": self.address})
-        admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result()
+        admin.create_topics([NewTopic(name, partitions, self.nodes, config=config)])[name].result()
         while name not in admin.list_topics(timeout=10).topics:
             time.sleep(0.05)
         return name
@@ -67,6 +73,12 @@ class Broker:
 
         admin = AdminClient({"bootstrap.servers": self.address})
         admin.create_partitions([NewPartitions(topic, partitions)])[topic].result()
+
+    def leaders(self, topic: str) -> dict[int, tuple[int, int]]:
+        """Return by partition the node that leads it, and how many hold it."""
+        admin = AdminClient({"bootstrap.servers": self.address})
+        found = admin.list_topics(timeout=10).topics[topic].partitions
+        return {number: (each.leader, len(each.replicas)) for number, each in found.items()}
 
     def partitions(self, topic: str) -> int:
         admin = AdminClient({"bootstrap.servers": self.address})
@@ -164,8 +176,8 @@ def _free_ports(count: int) -> int:
     raise RuntimeError
 
 
-def running(folder: Path) -> Iterator[Broker]:
-    """Start a broker of its own for a run of the tests; skip where its scripts are not."""
+def running(folder: Path, nodes: int = 1) -> Iterator[Broker]:
+    """Start a broker, or a cluster, of its own for a run of the tests; skip where its scripts are not."""
     data = os.environ.get("TAPEWATCH_TEST_DATA")
     scripts = Path(data).resolve().parent / "services" / "kafka" if data else Path("nowhere")
     if not (scripts / "start.sh").is_file():
@@ -173,9 +185,9 @@ def running(folder: Path) -> Iterator[Broker]:
         if os.environ.get("TAPEWATCH_REQUIRE_SERVICES") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
-    port = _free_ports(5)
-    env = {**os.environ, "BASE_PORT": str(port), "RUN_DIR": str(folder / "broker"), "NODES": "1"}
-    broker = Broker(scripts, folder / "broker", port, env)
+    port = _free_ports(10 * nodes - 5)
+    env = {**os.environ, "BASE_PORT": str(port), "RUN_DIR": str(folder / "broker"), "NODES": str(nodes)}
+    broker = Broker(scripts, folder / "broker", port, env, nodes)
     try:
         broker.start()
         yield broker
