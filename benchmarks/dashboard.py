@@ -1,6 +1,6 @@
 """Seconds until each page is there, over 100,000 anomalies and 1,000,000 bars, in a headless Chromium.
 
-``python -m benchmarks.dashboard [--elasticsearch URL]``: with SQLite, and with Elasticsearch where a server is.
+``python -m benchmarks.dashboard [--elasticsearch URL]``: with SQLite and, where a server is, Elasticsearch.
 A page is there when its script has ended, every chart is drawn and every table has its rows.
 """
 
@@ -72,7 +72,10 @@ def served(folder: Path, settings: dict[str, str]) -> Iterator[str]:
     )  # fmt: skip
     try:
         for _ in range(300):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health"):
+            with (
+                contextlib.suppress(OSError),
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health"),
+            ):
                 break
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}"

@@ -48,5 +48,3 @@ def _found_by(row: Document) -> str:
     """
     more = row.get("anomalies", 1) - 1
     return f"{row['detector']} +{more}" if more else str(row["detector"])
-
-

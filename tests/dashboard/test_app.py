@@ -127,7 +127,10 @@ def test_anomalies_are_narrowed_by_what_the_address_says(database: Path) -> None
     assert "Nothing fits" in shown("anomalies", q="nobody").info[0].value
     minute = shown("anomalies", since="2024-06-03T00:03", until="2024-06-03T00:05")
     assert len(minute.expander) == 2
-    assert "must be before" in shown("anomalies", since="2024-06-03T00:05", until="2024-06-03T00:03").warning[0].value
+    assert (
+        "must be before"
+        in shown("anomalies", since="2024-06-03T00:05", until="2024-06-03T00:03").warning[0].value
+    )
 
 
 def test_the_address_of_another_page_is_no_cursor(database: Path) -> None:
@@ -136,7 +139,10 @@ def test_the_address_of_another_page_is_no_cursor(database: Path) -> None:
 
 
 def test_symbols_are_no_markdown(database: Path) -> None:
-    write(database, anomalies=[make.anomaly(key="![x](http://example.invalid/a.png)", reason="# *big* $x$ :red[y]")])
+    write(
+        database,
+        anomalies=[make.anomaly(key="![x](http://example.invalid/a.png)", reason="# *big* $x$ :red[y]")],
+    )
     label = shown("anomalies").expander[0].label
     assert "![x](" not in label
     assert "*big*" not in label

@@ -48,8 +48,12 @@ def folder(tmp_path: Path) -> Path:
         for number in range(2, 48, 2)
     ]  # fmt: skip
     pair = [
-        make.anomaly(90, key="SPY", severity=99.0, incident="pair", reason="Volume is 9 times what is usual."),
-        make.anomaly(91, key="SPY", severity=97.0, incident="pair", detector="price_jump", reason="It moved."),
+        make.anomaly(
+            90, key="SPY", severity=99.0, incident="pair", reason="Volume is 9 times what is usual."
+        ),
+        make.anomaly(
+            91, key="SPY", severity=97.0, incident="pair", detector="price_jump", reason="It moved."
+        ),
     ]
     tapes = [make.bars(*volumes, key="SPY"), make.bars(*volumes, key="QQQ")]
     scores = [make.scores(*(float(n % 6) for n in range(120)), key="SPY")]
@@ -98,7 +102,9 @@ def eventually(question: Any, wanted: Any = True) -> None:
 
 def reviews(folder: Path) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(folder / "results.db")) as connection:
-        return connection.execute("SELECT anomaly_id, label, reviewer, notes FROM reviews ORDER BY 1").fetchall()
+        return connection.execute(
+            "SELECT anomaly_id, label, reviewer, notes FROM reviews ORDER BY 1"
+        ).fetchall()
 
 
 def test_the_monitor_shows_everything_and_lanes_can_be_clicked(page: Any, folder: Path) -> None:
@@ -233,7 +239,7 @@ def test_every_page_fits_a_phone(browser: Any, folder: Path) -> None:
 
 
 def test_without_the_password_nothing_is_shown(browser: Any, folder: Path) -> None:
-    with served.served(folder, dashboard__token="hunter2") as url:
+    with served.served(folder, dashboard__token="hunter2") as url:  # noqa: S106
         for page in opened(browser, url):
             go(page, f"/anomalies?id={90:032x}")
             field = page.get_by_role("textbox", name="Password")
