@@ -117,8 +117,12 @@ def test_the_monitor_shows_everything_and_lanes_can_be_clicked(page: Any, folder
     lanes = charts.nth(0)
     cells = lanes.locator("svg path[aria-label*='QQQ']")
     eventually(lambda: cells.count() > 1)
-    cells.first.click()
-    eventually(lambda: in_address(page, "key"), "QQQ")
+    deadline = time.monotonic() + _MOST_MS / 1000
+    # A click that comes while the first picture is replaced is lost.
+    while in_address(page, "key") != "QQQ":
+        assert time.monotonic() < deadline
+        cells.first.click()
+        page.wait_for_timeout(1500)
     page.get_by_text("Anomalies of QQQ in").click()
     page.wait_for_url("**/anomalies?*")
     assert in_address(page, "key") == "QQQ"
@@ -129,12 +133,11 @@ def test_the_monitor_shows_everything_and_lanes_can_be_clicked(page: Any, folder
 def test_a_new_anomaly_is_seen_on_the_monitor(page: Any, folder: Path) -> None:
     go(page)
     page.get_by_text("4,321").wait_for()
-    newest = page.get_by_test_id("stDataFrame").last
-    newest.wait_for()
+    page.get_by_test_id("stDataFrame").last.wait_for()
     with SqliteWriter(folder / "results.db") as writer:
         late = make.anomaly(119, key="QQQ", severity=88.0, reason="Something has just happened.")
         writer.write([make.results(anomalies=[late], counters={"records": 5000})])
-    page.get_by_role("gridcell", name="Something has just happened.").wait_for(state="attached")
+    page.locator("svg path[aria-label*='Something has just happened']").first.wait_for(state="attached")
     page.get_by_text("Receiving").wait_for()
 
 
@@ -165,6 +168,8 @@ def test_anomalies_are_searched_opened_and_reviewed(page: Any, folder: Path) -> 
     dialog.get_by_role("button", name="Confirm").click()
     dialog.get_by_text("a *real* one").wait_for()
     eventually(lambda: reviews(folder), [(f"{90:032x}", 1, "ana", "a *real* one")])
+    page.wait_for_timeout(1500)
+    page.wait_for_selector(served.DRAWN)
     dialog.get_by_role("button", name="Close").click()
     eventually(lambda: in_address(page, "id"), None)
     assert in_address(page, "q") == "9 times"
@@ -219,7 +224,7 @@ def test_a_flow_is_started_and_stopped(page: Any, folder: Path) -> None:
     with SqliteStore(folder / "results.db") as store:
         assert store.totals()["records"] == 4321 + len(session.records)
     # At the market's own pace it takes ten minutes.
-    page.get_by_label("Speed").fill("1")
+    page.get_by_role("spinbutton", name="Speed").fill("1")
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Start").click()
     page.get_by_role("button", name="Stop").click()
