@@ -64,7 +64,7 @@ def described(settings: Settings) -> FastAPI:
     # Says in the description that a token is asked for; whether it is right the door has seen to.
     token = [Depends(HTTPBearer(auto_error=False))] if settings.api.token else []
     app.include_router(_service(settings))
-    for routes in (metrics(settings, process), results(settings), reviews(path), flow(process)):
+    for routes in (metrics(settings, process), results(settings), reviews(settings), flow(process)):
         app.include_router(routes, dependencies=token)
     app.include_router(live(path))
     return app

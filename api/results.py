@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -15,10 +14,12 @@ from api.documents import Anomalies, Stats
 from api.problems import Json
 from api.store import opened
 from api.times import Time
-from connectors.sqlite_pages import AnomalyFilter, Place, anomaly_page
+from connectors.store_questions import Wanted, cursor
 from connectors.store_stats import stats
 from tapewatch.documents import ANOMALY_FIELDS, to_json
 from tapewatch.settings import Settings
+
+_PLACE = ("ts_event", "id", "severity")
 
 
 class Asked(BaseModel):
@@ -38,19 +39,24 @@ class Asked(BaseModel):
 
 def results(settings: Settings) -> APIRouter:
     """Return the routes that tell of the results."""
-    path = Path(settings.sinks.sqlite.path)
     routes = APIRouter(tags=["results"])
 
     @routes.get("/api/anomalies", response_model=Anomalies)
     def anomalies(asked: Annotated[Asked, Query()]) -> Response:
         """Return anomalies, page by page."""
         after = None if asked.cursor is None else _place(asked.cursor, asked.order)
-        wanted = AnomalyFilter(asked.key, asked.detector, asked.min_severity, asked.start, asked.end)
-        found = anomaly_page(path, wanted, asked.order, after, asked.limit + 1)
+        wanted = Wanted(
+            key=asked.key,
+            detector=asked.detector,
+            min_severity=asked.min_severity,
+            start=asked.start,
+            end=asked.end,
+        )
+        with opened(settings) as store:
+            found = store.anomalies(limit=asked.limit + 1, after=after, order=asked.order, **wanted)
         page, last = found[: asked.limit], None
         if len(found) > len(page):
-            place = Place.of(page[-1])
-            last = encoded(asked.order, place.ts_event, place.id, place.severity)
+            last = encoded(asked.order, *(page[-1][name] for name in _PLACE))
         documents = [to_json(ANOMALY_FIELDS, tuple(anomaly.values())) for anomaly in page]
         return Json({"anomalies": documents, "next": last})
 
@@ -63,6 +69,8 @@ def results(settings: Settings) -> APIRouter:
     return routes
 
 
-def _place(cursor: str, order: str) -> Place:
-    ts_event, name, severity = decoded(cursor, order, int, str, (float, int, type(None)))
-    return Place(ts_event, name, severity)
+def _place(text: str, order: str) -> str:
+    """Return the store's cursor of a place in the list."""
+    ts_event, name, severity = decoded(text, order, int, str, (float, int, type(None)))
+    # Nothing is before 1970.
+    return cursor({"ts_event": max(ts_event, 0), "id": name, "severity": severity})

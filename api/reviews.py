@@ -14,8 +14,10 @@ from api.cursors import decoded, encoded
 from api.documents import AnomalyId, NewReview, Reviews
 from api.documents import Review as ReviewDocument
 from api.problems import Json, Problem
-from connectors.sqlite_reviews import Review, add_review, review_page
+from connectors.reviews import write_review
+from connectors.sqlite_reviews import Review, review_page
 from tapewatch.documents import rfc3339
+from tapewatch.settings import Settings
 
 
 class Asked(BaseModel):
@@ -28,8 +30,9 @@ class Asked(BaseModel):
     cursor: str | None = Field(None, max_length=500, description="The `next` of the page before.")
 
 
-def reviews(path: Path) -> APIRouter:
-    """Return the routes that read and write reviews in this database."""
+def reviews(settings: Settings) -> APIRouter:
+    """Return the routes that read and write reviews."""
+    path = Path(settings.sinks.sqlite.path)
     routes = APIRouter(tags=["reviews"])
 
     @routes.get("/api/reviews", response_model=Reviews)
@@ -54,7 +57,7 @@ def reviews(path: Path) -> APIRouter:
         """Keep what a person says of an anomaly. The same review sent again changes nothing."""
         now = time.time_ns() if new.reviewed_at is None else new.reviewed_at
         review = Review(new.anomaly_id, new.label, new.reviewer, new.notes, now)
-        if not add_review(path, review):
+        if not write_review(settings, review):
             raise HTTPException(404, f"`anomaly_id` must be that of a stored anomaly, was {new.anomaly_id}")
         return Json(_document(review), status_code=201)
 

@@ -1,4 +1,4 @@
-"""Results of half a year for `benchmarks.dashboard`: 100,000 anomalies in incidents, 1,000,000 bars, scores."""
+"""Half a year of results for `benchmarks.dashboard`: 100,000 anomalies in incidents, 1,000,000 bars."""
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+import orjson
+
 from connectors.sqlite_reviews import Review, add_review
 from tapewatch.errors import UserError
 from tapewatch.settings import Settings
@@ -49,7 +51,7 @@ def _add_to_elasticsearch(settings: ElasticsearchSettings, review: Review) -> bo
     try:
         ensure(client, settings)
         client.index(
-            index=operation.target, id=operation.id, document=operation.body.decode(), refresh="wait_for"
+            index=operation.target, id=operation.id, document=orjson.loads(operation.body), refresh="wait_for"
         )
     except (elasticsearch.ApiError, elasticsearch.TransportError) as error:
         raise UserError(explain(error, settings)) from error

@@ -100,7 +100,7 @@ def where_of(wanted: Wanted) -> tuple[str, list[object]]:
         )
     for name, asked in (("id", wanted.get("ids")), ("incident", wanted.get("incidents"))):
         if asked is not None:
-            parts.append(f"{name} IN (SELECT value FROM json_each(?))")
+            parts.append(f"{name} IN (SELECT value FROM json_each(?))")  # noqa: S608 - names of ours
             values.append(orjson.dumps(list(asked)).decode())
     return " AND ".join(parts) or "true", values
 

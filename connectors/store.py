@@ -54,10 +54,8 @@ class Store(ABC):
         return incidents(self, limit, after, order, wanted)
 
     @abstractmethod
-    def heads(
-        self, incidents: Sequence[str], order: str = "worst", **wanted: Unpack[Wanted]
-    ) -> list[Document]:
-        """Return the first anomaly of each of these incidents in an order, of those that are wanted.
+    def heads(self, names: Sequence[str], order: str = "worst", **wanted: Unpack[Wanted]) -> list[Document]:
+        """Return the first anomaly of each incident of these names in an order, of those that are wanted.
 
         Rows hold ``incident``, ``id``, ``anomalies`` (their number) and ``detectors`` (names in order), in
         order of the incident.

@@ -25,7 +25,15 @@ from connectors.elasticsearch_queries import (
 from connectors.elasticsearch_search import Searching
 from connectors.sqlite_schema import TABLES
 from connectors.store import Store
-from connectors.store_questions import ORDERS, Document, Wanted, check_range, check_step, place_of
+from connectors.store_questions import (
+    ORDERS,
+    Document,
+    Wanted,
+    check_range,
+    check_step,
+    of_incidents,
+    place_of,
+)
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS, rfc3339
 from tapewatch.errors import UserError
 from tapewatch.settings_elasticsearch import ElasticsearchSettings
@@ -62,7 +70,9 @@ class ElasticsearchStore(Store):
             if order == "worst":
                 # What has no severity comes last.
                 behind.insert(0, "-Infinity" if place.severity is None else place.severity)
-        return self._searching.hits("anomalies", self._filters(wanted), SORT[order], ANOMALY_FIELDS, limit, behind)
+        return self._searching.hits(
+            "anomalies", self._filters(wanted), SORT[order], ANOMALY_FIELDS, limit, behind
+        )
 
     def _filters(self, wanted: Wanted) -> list[Query]:
         query = filters(wanted)
@@ -74,19 +84,17 @@ class ElasticsearchStore(Store):
             query.append(terms if reviewed else {"bool": {"must_not": [terms]}})
         return query
 
-    def heads(
-        self, incidents: Sequence[str], order: str = "worst", **wanted: Unpack[Wanted]
-    ) -> list[Document]:
+    def heads(self, names: Sequence[str], order: str = "worst", **wanted: Unpack[Wanted]) -> list[Document]:
         """Return the first anomaly of each of these incidents; see `Store`."""
-        if not incidents:
+        if not names:
             return []
         first = {"top_hits": {"size": 1, "sort": SORT[order], "_source": ["id"]}}
         named = {"terms": {"field": "detector", "size": 1000, "order": {"_key": "asc"}}}
         found = {
-            "terms": {"field": "incident", "size": len(incidents), "order": {"_key": "asc"}},
+            "terms": {"field": "incident", "size": len(names), "order": {"_key": "asc"}},
             "aggs": {"first": first, "detectors": named},
         }
-        query = self._filters({**wanted, "incidents": incidents})
+        query = self._filters(of_incidents(wanted, names))
         answer = self._searching.search("anomalies", query, size=0, aggs={"incidents": found})
         return [
             {

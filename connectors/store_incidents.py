@@ -18,7 +18,7 @@ class _Answers(Protocol):
     ) -> list[Document]: ...
 
     def heads(
-        self, incidents: Sequence[str], order: str = "worst", **wanted: Unpack[Wanted]
+        self, names: Sequence[str], order: str = "worst", **wanted: Unpack[Wanted]
     ) -> list[Document]: ...
 
     def reviews(
@@ -31,9 +31,7 @@ class _Answers(Protocol):
     ) -> list[Document]: ...
 
 
-def incidents(
-    store: _Answers, limit: int, after: str | None, order: str, wanted: Wanted
-) -> list[Document]:
+def incidents(store: _Answers, limit: int, after: str | None, order: str, wanted: Wanted) -> list[Document]:
     """Return the next incidents; see `Store.incidents`.
 
     Anomalies are gone through in the order of the list, and the first of each incident stands for it; so a

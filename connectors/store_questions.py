@@ -51,6 +51,13 @@ class Wanted(TypedDict, total=False):
     incidents: Sequence[str] | None
 
 
+def of_incidents(wanted: Wanted, names: Sequence[str]) -> Wanted:
+    """Return what is wanted, of these incidents only."""
+    narrowed = wanted.copy()
+    narrowed["incidents"] = names
+    return narrowed
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a page ends: what the orders of anomalies are made of."""

@@ -20,6 +20,7 @@ from connectors.store_questions import (
     Wanted,
     check_range,
     check_step,
+    of_incidents,
     place_of,
     step_name,
 )
@@ -101,11 +102,9 @@ class SqliteStore(Store):
             row["contributions"] = orjson.loads(row["contributions"])
         return rows
 
-    def heads(
-        self, incidents: Sequence[str], order: str = "worst", **wanted: Unpack[Wanted]
-    ) -> list[Document]:
+    def heads(self, names: Sequence[str], order: str = "worst", **wanted: Unpack[Wanted]) -> list[Document]:
         """Return the first anomaly of each of these incidents; see `Store`."""
-        where, values = where_of({**wanted, "incidents": incidents})
+        where, values = where_of(of_incidents(wanted, names))
         rows = self._rows(HEADS.format(where=where, order=ORDER_BY[order]), *values)
         for row in rows:
             row["detectors"] = orjson.loads(row["detectors"])

@@ -31,11 +31,11 @@ def _show(store: Store, settings: Settings) -> None:
     chosen, wanted = _filters(settings)
     bounds = range_of(store, chosen)
     if bounds is not None:
-        start, end = bounds
-        wanted["start"] = start if wanted["start"] is None else wanted["start"]
-        wanted["end"] = end if wanted["end"] is None else wanted["end"]
-        if wanted["start"] < wanted["end"]:
-            _over_time(store, wanted)
+        start, end = wanted["start"], wanted["end"]
+        start, end = bounds[0] if start is None else start, bounds[1] if end is None else end
+        wanted["start"], wanted["end"] = start, end
+        if start < end:
+            _over_time(store, wanted, start, end)
             _list(store, wanted)
         else:
             st.warning("`From` must be before `Until`; correct one of them in `Time`.")
@@ -86,8 +86,7 @@ def _moment(given: Any) -> int | None:  # noqa: ANN401 - what Streamlit returns
     return ns_of(given) if isinstance(given, dt.datetime) else None
 
 
-def _over_time(store: Store, wanted: Wanted) -> None:
-    start, end = wanted["start"] or 0, wanted["end"] or 0
+def _over_time(store: Store, wanted: Wanted, start: int, end: int) -> None:
     step = step_ns(start, end)
     rows = store.histogram(step, **wanted)
     if rows:

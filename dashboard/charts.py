@@ -49,9 +49,7 @@ def time_axis(name: str, start: int, end: int) -> alt.X:
     labels = "%H:%M:%S" if end - start < 10 * MINUTE else "%H:%M" if end - start <= DAY else "%d %b"
     axis = alt.Axis(format=labels, labelOverlap="greedy", tickCount=8, grid=False)
     whole = [_moment(start), _moment(end)]
-    return alt.X(
-        f"{name}:T", scale=alt.Scale(type="utc", nice=False, domain=whole), title=None, axis=axis
-    )
+    return alt.X(f"{name}:T", scale=alt.Scale(type="utc", nice=False, domain=whole), title=None, axis=axis)
 
 
 def swim_lane(lanes: list[Document], start: int, end: int, step: int, colours: Colours) -> alt.Chart:
@@ -133,9 +131,7 @@ def shares(contributions: dict[str, float | None], colours: Colours, most: int =
         .encode(
             x=alt.X("share:Q", title="share of the score", axis=alt.Axis(format=".0%", tickCount=5)),
             y=alt.Y("feature:N", sort=None, title=None, axis=alt.Axis(labelLimit=190, ticks=False)),
-            color=alt.condition(
-                "datum.towards", alt.value(colours.line), alt.value(colours.volume)
-            ),
+            color=alt.condition("datum.towards", alt.value(colours.line), alt.value(colours.volume)),
             tooltip=["feature:N", alt.Tooltip("share:Q", format=".1%")],
         )
         .properties(height=alt.Step(22))

@@ -1,4 +1,4 @@
-"""The page that starts and stops a simulation or a replay and the flow on it: off unless it is switched on."""
+"""The page that starts and stops a simulation or a replay and the flow on it, if it is switched on."""
 
 from __future__ import annotations
 
@@ -69,11 +69,17 @@ def _form(settings: Settings) -> None:
             )  # fmt: skip
         detectors = st.multiselect("Detectors", known, on, key="detectors")
         budget = st.number_input(
-            "Alarms of a detector per key and day", 0.01, 1000.0, settings.alerts.per_key_per_day, key="budget"
+            "Alarms of a detector per key and day",
+            0.01,
+            1000.0,
+            settings.alerts.per_key_per_day,
+            key="budget",
         )
         busy = any(process.running for process in processes().all())
         if st.button("Start", icon=":material/play_arrow:", type="primary", disabled=busy, width="stretch"):
-            asked = Asked(source, tuple(detectors), budget, speed, _paths(paths) if source == REPLAY else _lines(paths))
+            asked = Asked(
+                source, tuple(detectors), budget, speed, _paths(paths) if source == REPLAY else _lines(paths)
+            )
             _start(asked, known, settings)
         st.caption(f"Results go where they are read: {' and '.join(settings.sinks.kinds)}.")
 
@@ -106,7 +112,9 @@ def _start(asked: Asked, known: list[str], settings: Settings) -> None:
 def _running() -> None:
     found = processes().all()
     if not found:
-        st.info("Nothing has been started here. Choose a source, then `Start`.", icon=":material/play_circle:")
+        st.info(
+            "Nothing has been started here. Choose a source, then `Start`.", icon=":material/play_circle:"
+        )
     busy = any(process.running for process in found)
     for process in found:
         _one(process)

@@ -51,7 +51,9 @@ def figures(store: Store) -> None:
     lag = None if span is None else time.time_ns() - span[1]
     with st.container(horizontal=True):
         _state(pulse, now)
-        _figure("Records", f"{records:,}", None if pulse.per_second is None else f"{pulse.per_second:,.0f} /s")
+        _figure(
+            "Records", f"{records:,}", None if pulse.per_second is None else f"{pulse.per_second:,.0f} /s"
+        )
         _figure("Anomalies", f"{stored['anomalies']:,}")
         _figure("Bars", f"{stored['bars']:,}")
         refused = sum(n for name, n in totals.items() if name in ("late_records", "invalid_records"))
@@ -75,7 +77,10 @@ def _state(pulse: Pulse, now: float) -> None:
         quiet = "" if pulse.grew_at is None else f" for {span_of((now - pulse.grew_at) * 1e9)}"
         state, text = "Quiet", f":gray-badge[:material/sensors_off: nothing new{quiet}]"
     with st.container(width=150, gap=None):
-        st.caption("Flow", help="Whether records came in since this page was opened. A flow over files ends by itself.")
+        st.caption(
+            "Flow",
+            help="Whether records came in since this page was opened. A flow over files ends by itself.",
+        )
         st.markdown(f"**{state}**  \n{text}")
 
 

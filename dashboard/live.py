@@ -1,7 +1,7 @@
 """``python -m dashboard.live``: a simulated market, the flow on it and the pages, kept alive until Ctrl-C.
 
-The market is played at its own pace, or N times as fast; when a day is over the next one follows. What dies is
-started again: the flow goes on from its last snapshot.
+The market is played at its own pace, or N times as fast; when a day is over the next one follows. What dies
+is started again: the flow goes on from its last snapshot.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class Kept:
         lived = time.monotonic() - self.started
         self.false_starts = 1 if lived > _SETTLED_SECONDS else self.false_starts + 1
         if self.false_starts >= _MOST_FALSE_STARTS:
-            raise UserError(f"the {self.name} {how} {self.false_starts} times in a row; its last lines say why")
+            raise UserError(
+                f"the {self.name} {how} {self.false_starts} times in a row; its last lines say why"
+            )
         pause = min(2.0 ** (self.false_starts - 1) / 2, _LONGEST_PAUSE)
         log.warning("the %s %s and is started again", self.name, how)
         self.due = time.monotonic() + pause
@@ -210,7 +212,9 @@ def _check_port(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise UserError(f"port {port} cannot be listened on: {error.strerror}; choose another with PORT=N") from error
+            raise UserError(
+                f"port {port} cannot be listened on: {error.strerror}; choose another with PORT=N"
+            ) from error
 
 
 def _speed(text: str) -> float:

@@ -19,7 +19,7 @@ from tapewatch.settings import Settings
 
 #: Keys of the URL; see `streamlit` on ``bind``.
 KEY, DETECTOR = "key", "score"
-_SECONDS_BETWEEN_LOOKS = 2
+_SECONDS_BETWEEN_LOOKS = 1.5
 _MOST_KEYS, _MOST_NEW = 18, 12
 
 

@@ -78,9 +78,7 @@ class Processes:
         with self._lock:
             return list(self._found.values())
 
-    def start(
-        self, name: str, about: str, command: Sequence[str], environment: Mapping[str, str]
-    ) -> Process:
+    def start(self, name: str, about: str, command: Sequence[str], environment: Mapping[str, str]) -> Process:
         """Start a process whose output goes to its log; `UserError` if one of that name runs."""
         with self._lock:
             running = self._found.get(name)

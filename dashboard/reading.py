@@ -25,7 +25,7 @@ def look(draw: Callable[[Store, Settings], None]) -> None:
 
 
 def range_of(store: Store, chosen: str) -> tuple[int, int] | None:
-    """Return ``[start, end)`` ns of a range that is chosen by its name; None, after saying so, without results."""
+    """Return ``[start, end)`` ns of a range with this name; None, after saying so, without results."""
     span = store.span()
     if span is None:
         st.info(

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from connectors.store import Store
-from connectors.store_questions import Wanted
+from connectors.store_questions import Wanted, of_incidents
 from dashboard import routes
 from dashboard.anomalies import title
 from dashboard.charts import Document
@@ -37,7 +37,13 @@ def _queue(store: Store, settings: Settings) -> None:
         who = reviewer_field("queue")
         detectors = list(dict.fromkeys([*DETECTORS, *settings.detectors]))
         detector = st.selectbox(
-            "Detector", detectors, index=None, key="detector", placeholder="any", bind="query-params", width=190
+            "Detector",
+            detectors,
+            index=None,
+            key="detector",
+            placeholder="any",
+            bind="query-params",
+            width=190,
         )
         chosen = st.selectbox("Range", list(RANGES), index=5, key="range", bind="query-params", width=110)
     bounds = range_of(store, chosen)
@@ -70,7 +76,7 @@ def _one(store: Store, settings: Settings, row: Document, who: str | None, wante
             return
         names = [name]
         if row["incident"]:
-            members = store.anomalies(incidents=[row["incident"]], limit=_MOST_AT_ONCE, **wanted)
+            members = store.anomalies(limit=_MOST_AT_ONCE, **of_incidents(wanted, [row["incident"]]))
             names = [member["id"] for member in members]
         if keep(settings, names, CONFIRMED if confirm else FALSE_ALARM, who, None):
             st.rerun()
@@ -81,7 +87,7 @@ def _verdicts(store: Store) -> None:
     rows = store.verdicts(_MOST_REVIEWS)
     if not rows:
         st.info(
-            "Nobody has reviewed anything yet: `Confirm` and `False alarm` tell here which detectors to trust.",
+            "Nobody has reviewed anything yet. `Confirm` and `False alarm` show which detectors to trust.",
             icon=":material/fact_check:",
         )
         return
@@ -108,6 +114,8 @@ def _summary(table: pd.DataFrame, by: str) -> None:
         hide_index=True,
         key=f"by-{by}",
         column_config={
-            "precision": st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent", width=120)
+            "precision": st.column_config.ProgressColumn(
+                min_value=0, max_value=1, format="percent", width=120
+            )
         },
     )

@@ -41,14 +41,18 @@ def review_form(store: Store, settings: Settings, anomaly: Document) -> None:
             st.markdown(review_line(review))
         with st.container(horizontal=True, vertical_alignment="bottom"):
             who = reviewer_field(name)
-            note = st.text_input("Note", key=f"note-{name}", max_chars=2000, width=320, placeholder="optional")
+            note = st.text_input(
+                "Note", key=f"note-{name}", max_chars=2000, width=320, placeholder="optional"
+            )
             confirm = st.button("Confirm", icon=":material/check:", key=f"confirm-{name}", type="primary")
             refuse = st.button("False alarm", icon=":material/close:", key=f"refuse-{name}")
             add = st.button(
                 "Add note", icon=":material/edit_note:", key=f"add-{name}", disabled=not said,
                 help="Says the same as the newest review, with this note",
             )  # fmt: skip
-        label = CONFIRMED if confirm else FALSE_ALARM if refuse else said[0]["label"] if said and add else None
+        label = (
+            CONFIRMED if confirm else FALSE_ALARM if refuse else said[0]["label"] if said and add else None
+        )
         if label is not None and keep(settings, [name], label, who, note):
             # The dialog alone: what is below it stays as it was.
             st.rerun(scope="fragment")

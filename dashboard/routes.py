@@ -31,9 +31,7 @@ def _control() -> None:
 
 def monitor() -> st.Page:
     """Return the page on which everything is watched."""
-    return st.Page(
-        _monitor, title="Monitor", icon=":material/monitoring:", url_path="monitor", default=True
-    )
+    return st.Page(_monitor, title="Monitor", icon=":material/monitoring:", url_path="monitor", default=True)
 
 
 def anomalies() -> st.Page:

@@ -10,14 +10,14 @@ from dashboard.charts import Document, utc
 
 _COLUMNS = {
     "severity": st.column_config.ProgressColumn(
-        "severity", width=90, min_value=0, max_value=100, format="%.0f"
+        "severity", width=75, min_value=0, max_value=100, format="%.0f"
     ),
     "ts_event": st.column_config.DatetimeColumn(
-        "time (UTC)", format="MM-DD HH:mm:ss", timezone="UTC", width=110
+        "time (UTC)", format="MM-DD HH:mm:ss", timezone="UTC", width=105
     ),
-    "key": st.column_config.TextColumn(width=75),
-    "found by": st.column_config.TextColumn(width=110),
-    "reason": st.column_config.TextColumn(width=560),
+    "key": st.column_config.TextColumn(width=65),
+    "reason": st.column_config.TextColumn(width=420),
+    "found by": st.column_config.TextColumn(width=140),
 }
 
 
@@ -48,5 +48,3 @@ def _found_by(row: Document) -> str:
     """
     more = row.get("anomalies", 1) - 1
     return f"{row['detector']} +{more}" if more else str(row["detector"])
-
-

@@ -25,7 +25,7 @@ def candles(
     end: int,
     colours: Colours,
     chosen: str | None = None,
-) -> alt.LayerChart:
+) -> Any:  # noqa: ANN401 - Altair's layers
     """Return the candles of one key's ``bars``; a diamond is an anomaly, its reason in the tooltip.
 
     ``chosen`` is the id of an anomaly whose time is shaded.
@@ -58,7 +58,7 @@ def candles(
                 ),
             )
         layers.append(_diamonds(marked, start, end, scale, colours))
-    chart: alt.LayerChart = alt.layer(*layers).properties(height=260)
+    chart: Any = alt.layer(*layers).properties(height=260)
     return chart
 
 
@@ -85,9 +85,7 @@ def _placed(anomalies: list[Document], bars: pd.DataFrame) -> pd.DataFrame:
     return marked
 
 
-def _diamonds(
-    marked: pd.DataFrame, start: int, end: int, scale: alt.Scale, colours: Colours
-) -> alt.Chart:
+def _diamonds(marked: pd.DataFrame, start: int, end: int, scale: alt.Scale, colours: Colours) -> alt.Chart:
     chart: alt.Chart = (
         alt.Chart(marked)
         .mark_point(shape="diamond", filled=True, size=95, opacity=1, stroke=colours.outline, yOffset=-9)
@@ -123,7 +121,7 @@ def volumes(bars: list[Document], start: int, end: int, colours: Colours) -> alt
     return chart
 
 
-def score_line(rows: list[Document], start: int, end: int, colours: Colours) -> alt.LayerChart:
+def score_line(rows: list[Document], start: int, end: int, colours: Colours) -> Any:  # noqa: ANN401 - Altair's layers
     """Return a detector's scores of one key, and the threshold above which they are anomalies."""
     table = utc(rows, "ts_start")[["ts_start", "score", "threshold", "severity"]]
     x: dict[str, Any] = {"x": time_axis("ts_start", start, end)}
@@ -137,11 +135,13 @@ def score_line(rows: list[Document], start: int, end: int, colours: Colours) -> 
     line = base.mark_line(color=colours.line, strokeWidth=1.2).encode(
         y=alt.Y("score:Q", title=None, axis=alt.Axis(tickCount=3, minExtent=44))
     )
-    limit = base.mark_line(color=colours.threshold, strokeDash=[5, 3], strokeWidth=1.2).encode(y="threshold:Q")
+    limit = base.mark_line(color=colours.threshold, strokeDash=[5, 3], strokeWidth=1.2).encode(
+        y="threshold:Q"
+    )
     above = (
         base.transform_filter("datum.score >= datum.threshold")
         .mark_point(filled=True, size=40, color=colours.threshold, opacity=1)
         .encode(y="score:Q")
     )
-    chart: alt.LayerChart = alt.layer(line, limit, above).properties(height=120)
+    chart: Any = alt.layer(line, limit, above).properties(height=120)
     return chart

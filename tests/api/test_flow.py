@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.flow_process import Source, _environment
 from api.times import parse
 from connectors.dbn_writer import write_dbn
 from connectors.market_simulator import MarketSimulation, simulate
 from connectors.store_sqlite import SqliteStore
+from tapewatch.flow_command import flow_environment
 
 serving: Any = import_module("tests.api.serving")
 

@@ -167,7 +167,7 @@ def test_a_fault_is_logged_and_told_without_its_cause(
     def broken(*arguments: object) -> None:
         raise RuntimeError("something inside")
 
-    monkeypatch.setattr("api.results.anomaly_page", broken)
+    monkeypatch.setattr("api.results.opened", broken)
     with caplog.at_level(logging.INFO, "tapewatch"):
         answer = client.get("/api/anomalies", headers={"X-Request-ID": "r1"})
     assert answer.status_code == 500

@@ -1,4 +1,4 @@
-"""The page as Streamlit runs it, on results of every kind and on none."""
+"""The pages as Streamlit runs them, on results of every kind and on none."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
 
 from connectors.sqlite import SqliteWriter
 
@@ -25,8 +26,17 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def shown() -> AppTest:
-    page = AppTest.from_file(str(_APP), default_timeout=60).run()
+def shown(page: str = "", **query: str) -> AppTest:
+    """Return a page as it is drawn first; without a name it is the monitor."""
+    drawn = AppTest.from_file(str(_APP), default_timeout=60)
+    if page:
+        drawn._page_hash = calc_hash(page)
+    for name, value in query.items():
+        drawn.query_params[name] = value
+    return checked(drawn.run())
+
+
+def checked(page: AppTest) -> AppTest:
     assert not page.exception
     return page
 
@@ -40,26 +50,31 @@ def write(path: Path, **parts: Any) -> None:
         writer.write([make.results(**parts)])
 
 
-def test_it_shows_lanes_reasons_and_the_worst_key_first(database: Path) -> None:
+def figures(page: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in page.metric}
+
+
+def test_the_monitor_shows_lanes_reasons_and_the_worst_key_first(database: Path) -> None:
     calm, wild = make.anomaly(3, severity=55.0), make.anomaly(5, severity=91.0, key="QQQ", symbol="QQQ")
     tapes = [make.bars(*range(10, 40)), make.bars(*range(10, 40), key="QQQ")]
-    write(database, bars=tapes, anomalies=[calm, wild], counters={"records": 1234})
+    scores = [make.scores(1.0, 5.0, 2.0, key="QQQ")]
+    write(database, bars=tapes, scores=scores, anomalies=[calm, wild], counters={"records": 1234})
     page = shown()
-    assert [metric.value for metric in page.metric] == ["1,234", "0", "60", "2"]
+    told = figures(page)
+    assert (told["Records"], told["Anomalies"], told["Bars"]) == ("1,234", "2", "60")
     assert list(page.dataframe[0].value["severity"]) == [91.0, 55.0]
     assert page.dataframe[0].value["reason"][0] == wild.reason
-    assert page.selectbox(key="key").options == ["QQQ", "SPY"]
-    assert charts(page) == 3
+    assert page.selectbox(key="key").value == "QQQ"
+    assert charts(page) == 4
 
-    page.slider(key="least").set_value(60).run()
-    assert not page.exception
+    checked(page.slider(key="least").set_value(60).run())
     assert list(page.dataframe[0].value["key"]) == ["QQQ"]
-    page.selectbox(key="key").set_value("SPY").run()
-    assert not page.exception
+    checked(page.selectbox(key="key").set_value("SPY").run())
     assert charts(page) == 3
+    assert "Scores are not kept" in page.caption[-1].value
 
 
-def test_anomalies_without_bars_and_bars_without_anomalies(database: Path, tmp_path: Path) -> None:
+def test_anomalies_without_bars_and_bars_without_anomalies(database: Path) -> None:
     write(database, anomalies=[make.anomaly()])
     page = shown()
     assert len(page.dataframe) == 1
@@ -71,10 +86,17 @@ def test_anomalies_without_bars_and_bars_without_anomalies(database: Path, tmp_p
     assert charts(page) == 2
 
 
-def test_without_results_it_says_what_to_do(database: Path) -> None:
-    assert "run the flow first" in shown().info[0].value
+@pytest.mark.parametrize("name", ["", "anomalies", "review"])
+def test_without_results_it_says_what_to_do(database: Path, name: str) -> None:
+    assert "un the flow first" in shown(name).info[0].value
     SqliteWriter(database).close()
-    assert "Nothing is stored" in shown().info[0].value
+    assert "Nothing is stored" in shown(name).info[0].value
+
+
+@pytest.mark.parametrize("name", ["", "anomalies", "review"])
+def test_a_store_that_is_none_is_told_of(database: Path, name: str) -> None:
+    database.write_text("this is no database, but a text")
+    assert "is not a SQLite database" in shown(name).error[0].value
 
 
 def test_a_store_may_be_replaced_while_it_is_looked_at(database: Path, tmp_path: Path) -> None:
@@ -86,6 +108,90 @@ def test_a_store_may_be_replaced_while_it_is_looked_at(database: Path, tmp_path:
     for suffix in ("-wal", "-shm"):
         Path(f"{database}{suffix}").unlink(missing_ok=True)
     shutil.move(other, database)
-    page.run()
-    assert not page.exception
+    checked(page.run())
     assert page.selectbox(key="key").options == ["IWM"]
+
+
+def test_anomalies_are_narrowed_by_what_the_address_says(database: Path) -> None:
+    made = [
+        make.anomaly(n, key="SPY" if n % 2 else "QQQ", detector=("high_volume", "price_jump")[n % 2])
+        for n in range(6)
+    ]
+    lost = make.anomaly(9, contributions={"lost_records": 1.0}, severity=99.0, reason="Two were lost.")
+    write(database, anomalies=[*made, lost])
+    assert len(shown("anomalies").expander) == 7
+    assert len(shown("anomalies", key="QQQ").expander) == 3
+    assert len(shown("anomalies", detector="price_jump", least="53").expander) == 2
+    (line,) = shown("anomalies", kind="lost records").expander
+    assert "Two were lost" in line.label.replace("\\", "")
+    assert "Nothing fits" in shown("anomalies", q="nobody").info[0].value
+    minute = shown("anomalies", since="2024-06-03T00:03", until="2024-06-03T00:05")
+    assert len(minute.expander) == 2
+    assert (
+        "must be before"
+        in shown("anomalies", since="2024-06-03T00:05", until="2024-06-03T00:03").warning[0].value
+    )
+
+
+def test_the_address_of_another_page_is_no_cursor(database: Path) -> None:
+    write(database, anomalies=[make.anomaly()])
+    assert "`after` must be a cursor" in shown("anomalies", after="x").error[0].value
+
+
+def test_symbols_are_no_markdown(database: Path) -> None:
+    write(
+        database,
+        anomalies=[make.anomaly(key="![x](http://example.invalid/a.png)", reason="# *big* $x$ :red[y]")],
+    )
+    label = shown("anomalies").expander[0].label
+    assert "![x](" not in label
+    assert "*big*" not in label
+    assert ":red[" not in label
+
+
+def test_what_is_reviewed_leaves_the_queue(database: Path) -> None:
+    pair = [make.anomaly(n, incident="pair", severity=90.0 + n) for n in (1, 2)]
+    write(database, anomalies=[*pair, make.anomaly(7, severity=60.0)])
+    page = shown("review")
+    assert "Nobody has reviewed" in page.info[0].value
+    page.text_input(key="reviewer-queue").set_value("ana")
+    checked(page.button(key=f"confirm-{2:032x}").click().run())
+    checked(page.button(key=f"refuse-{7:032x}").click().run())
+    assert "Everything" in page.success[0].value
+    by_detector, by_reviewer = page.dataframe
+    assert by_detector.value.to_dict("records") == [
+        {"detector": "high_volume", "confirmed": 2, "false alarms": 1, "precision": 2 / 3}
+    ]
+    assert list(by_reviewer.value["reviewer"]) == ["ana"]
+    assert len(shown("anomalies", reviewed="not reviewed").expander) == 0
+    assert len(shown("anomalies", reviewed="reviewed").expander) == 2
+
+
+def test_control_is_off_unless_it_is_switched_on(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = AppTest.from_string("from dashboard.control import page\npage()")
+    assert "switches this page on" in checked(alone.run()).info[0].value
+    monkeypatch.setenv("TAPEWATCH_DASHBOARD__CONTROL", "true")
+    # Here no address is set, which is all of them.
+    assert "set a password" in checked(alone.run()).error[0].value
+    monkeypatch.setenv("TAPEWATCH_DASHBOARD__TOKEN", "hunter2")
+    assert [button.label for button in checked(alone.run()).button] == ["Start"]
+
+
+def test_the_password_is_asked_for_once(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAPEWATCH_DASHBOARD__TOKEN", "hunter2")
+    write(database, bars=[make.bars(1, 2)], anomalies=[make.anomaly()])
+    page = shown()
+    assert not page.metric
+    page.text_input[0].set_value("hunter")
+    checked(page.button[0].click().run())
+    assert "not the password" in page.error[0].value
+    assert not page.metric
+    page.text_input[0].set_value("hunter2")
+    checked(page.button[0].click().run())
+    assert page.metric
+    assert checked(page.run()).metric
+
+
+def test_wrong_settings_are_told(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAPEWATCH_SHARDS", "0")
+    assert "`shards` must be" in shown().error[0].value
