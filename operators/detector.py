@@ -232,7 +232,8 @@ def within_percent(limit_percent: Floats, price: Array) -> Floats:
     [10.0, inf]
     """
     most = np.full(len(limit_percent), np.inf)
-    return np.multiply(limit_percent / 100, np.abs(price), out=most, where=np.isfinite(limit_percent))
+    np.multiply(limit_percent / 100, np.abs(price), out=most, where=np.isfinite(limit_percent))
+    return most
 
 
 def amount(value: float) -> str:

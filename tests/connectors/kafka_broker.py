@@ -45,7 +45,7 @@ class Broker:
         return self.folder / "tls" / "ca.pem"
 
     def start(self, *arguments: str) -> None:
-        command = [self.scripts / "start.sh", *arguments]
+        command = [str(self.scripts / "start.sh"), *arguments]
         subprocess.run(command, env=self.env, check=True, stdout=subprocess.DEVNULL)
 
     def stop(self, *arguments: str) -> None:

@@ -46,16 +46,16 @@ def test_what_is_under_way_is_bounded(
     broker.produce(topic, *runs.messages_of(tape, "json"))
     given = broker.settings(topic, source__batch_records=str(_BATCH))
     cluster = runs.addresses(2)
-    extra = {
+    extra: dict[str, list[tuple[str, ...]]] = {
         "one worker": [()], "two workers": [("-w", "2")],
         "two processes": [("-i", str(number), "-a", cluster) for number in (0, 1)],
     }  # fmt: skip
     running = [start_market(tmp_path, [], *options, patch=_PATCH, **given) for options in extra[mode]]
-    seen = []
+    seen: list[int] = []
 
     def far_enough() -> bool:
         read = sum(int(path.read_text() or "0") for path in tmp_path.glob("read-*"))
-        stored = runs.counted(tmp_path)
+        stored: int = runs.counted(tmp_path)
         seen.append(read - stored)
         return stored > 5_000
 
