@@ -40,6 +40,8 @@ _SIZES = {0: 48, 1: 80, 10: 368, 177: 80, 194: 80, 160: 56, 32: 56, 33: 56, 34: 
 _SYMBOL_MAPPING = 22
 #: A record's length is a byte that counts units of four bytes.
 _LARGEST_RECORD = 255 * 4
+#: The first block of a file is so many times smaller than the others.
+_FIRST = 4
 #: Best bid and ask behind a trade, in the schemas that have them.
 _QUOTES = np.dtype({"names": ["bid", "ask"], "formats": ["<i8", "<i8"], "offsets": [48, 56], "itemsize": 64})
 _MBO = np.dtype(
@@ -140,7 +142,9 @@ class DbnRecords:
                 else self._stream.skip(start - offset - len(held))
             )
             offset = start
-        want = max(self._block_records * (_SIZES[self._rtype] + self._extra), _LARGEST_RECORD)
+        whole = max(self._block_records * (_SIZES[self._rtype] + self._extra), _LARGEST_RECORD)
+        # The first block is a small one, for nothing can be done before it is there.
+        want = max(whole // _FIRST, _LARGEST_RECORD)
         while True:
             held = self._stream.read(want, held)
             if not held:
@@ -151,6 +155,7 @@ class DbnRecords:
             used, block, damage = self._decode(part, offset, last)
             offset += used
             held = held[used:]
+            want = whole
             if block is not None and offset > start:
                 yield block
             if damage is not None:
