@@ -89,7 +89,8 @@ def go(page: Any, path: str = "/") -> None:
 
 
 def in_address(page: Any, name: str) -> str | None:
-    found = parse_qs(urlsplit(page.url).query).get(name)
+    # `page.url` is as old as the last question to the browser.
+    found = parse_qs(urlsplit(page.evaluate("location.href")).query).get(name)
     return found[0] if found else None
 
 
@@ -168,6 +169,8 @@ def test_anomalies_are_searched_opened_and_reviewed(page: Any, folder: Path) -> 
     dialog.get_by_role("button", name="Confirm").click()
     dialog.get_by_text("a *real* one").wait_for()
     eventually(lambda: reviews(folder), [(f"{90:032x}", 1, "ana", "a *real* one")])
+    dialog.get_by_role("button", name="Close").click()
+    eventually(lambda: in_address(page, "id"), None)
     assert in_address(page, "q") == "9 times"
 
 
