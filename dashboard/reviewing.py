@@ -36,7 +36,8 @@ def review_form(store: Store, settings: Settings, anomaly: Document) -> None:
     """Show an anomaly's reviews, and the buttons that add one."""
     said = store.reviews(anomaly_id=anomaly["id"], limit=_MOST_SHOWN)
     name = anomaly["id"]
-    with st.container(border=True):
+    # A form, so that what is typed runs nothing before a button does.
+    with st.form(f"review-{name}"):
         for review in said:
             st.markdown(review_line(review))
         with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -44,9 +45,11 @@ def review_form(store: Store, settings: Settings, anomaly: Document) -> None:
             note = st.text_input(
                 "Note", key=f"note-{name}", max_chars=2000, width=320, placeholder="optional"
             )
-            confirm = st.button("Confirm", icon=":material/check:", key=f"confirm-{name}", type="primary")
-            refuse = st.button("False alarm", icon=":material/close:", key=f"refuse-{name}")
-            add = st.button(
+            confirm = st.form_submit_button(
+                "Confirm", icon=":material/check:", key=f"confirm-{name}", type="primary"
+            )
+            refuse = st.form_submit_button("False alarm", icon=":material/close:", key=f"refuse-{name}")
+            add = st.form_submit_button(
                 "Add note", icon=":material/edit_note:", key=f"add-{name}", disabled=not said,
                 help="Says the same as the newest review, with this note",
             )  # fmt: skip

@@ -89,7 +89,8 @@ def go(page: Any, path: str = "/") -> None:
 
 
 def in_address(page: Any, name: str) -> str | None:
-    found = parse_qs(urlsplit(page.url).query).get(name)
+    # `page.url` is as old as the last question to the browser.
+    found = parse_qs(urlsplit(page.evaluate("location.href")).query).get(name)
     return found[0] if found else None
 
 
@@ -168,8 +169,6 @@ def test_anomalies_are_searched_opened_and_reviewed(page: Any, folder: Path) -> 
     dialog.get_by_role("button", name="Confirm").click()
     dialog.get_by_text("a *real* one").wait_for()
     eventually(lambda: reviews(folder), [(f"{90:032x}", 1, "ana", "a *real* one")])
-    page.wait_for_timeout(1500)
-    page.wait_for_selector(served.DRAWN)
     dialog.get_by_role("button", name="Close").click()
     eventually(lambda: in_address(page, "id"), None)
     assert in_address(page, "q") == "9 times"
@@ -182,6 +181,7 @@ def test_an_address_leads_to_what_it_names(page: Any) -> None:
     found = page.locator("[data-testid=stExpander]")
     eventually(lambda: "Finding 20" in found.first.inner_text())
     assert (in_address(page, "key"), in_address(page, "least")) == ("QQQ", "70")
+    eventually(lambda: in_address(page, "id"), None)
     go(page, "/anomalies?id=none")
     page.get_by_text("not stored").wait_for()
 
