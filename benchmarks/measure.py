@@ -9,18 +9,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 _FLOW = [sys.executable, "-m", "bytewax.run", "flows.market:flow"]
 
 
-def interleaved(runs: int, **works: Callable[[], object]) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A work of which only the second part is timed: what the first one returns."""
+
+    prepare: Callable[[], Callable[[], object]]
+
+
+def interleaved(runs: int, **works: Callable[[], object] | Prepared) -> dict[str, float]:
     """Return the median seconds of each work, all of them in turn after one round that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for number in range(runs + 1):
         for name, work in works.items():
+            timed = work.prepare() if isinstance(work, Prepared) else work
             begun = time.perf_counter()
-            work()
+            timed()
             if number:
                 seconds[name].append(time.perf_counter() - begun)
     return {name: statistics.median(values) for name, values in seconds.items()}

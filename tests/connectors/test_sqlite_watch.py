@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from connectors import sqlite_watch
 from connectors.sqlite import SqliteWriter
-from connectors.sqlite_pages import AnomalyFilter, anomaly_page
 from connectors.sqlite_upkeep import wipe
 from connectors.sqlite_watch import SqliteWatch
 from connectors.store_sqlite import SqliteStore
@@ -36,10 +35,11 @@ def contents(path: Path) -> Copy:
                 {"document": "bar", **to_json(BAR_FIELDS, tuple(row.values()))}
                 for row in store.bars(key, width, limit=10_000)
             ]
-    documents += [
-        {"document": "anomaly", **to_json(ANOMALY_FIELDS, tuple(row.values()))}
-        for row in anomaly_page(path, AnomalyFilter(), limit=10_000)
-    ]
+    with SqliteStore(path) as store:
+        documents += [
+            {"document": "anomaly", **to_json(ANOMALY_FIELDS, tuple(row.values()))}
+            for row in store.anomalies(limit=10_000)
+        ]
     return {name(document): document for document in documents}
 
 
