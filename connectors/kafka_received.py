@@ -54,10 +54,10 @@ class Received:
 
     def take(self, messages: Sequence[ck.Message], trouble: Callable[[ck.KafkaError], None]) -> None:
         """Add messages; ``trouble`` is told of those that are errors instead."""
-        if [*map(_ERROR, messages)].count(None) < len(messages):
-            for message in messages:
-                if (error := message.error()) is not None:
-                    trouble(error)
+        # An error cannot be compared with None.
+        if errors := [error for error in map(_ERROR, messages) if error is not None]:
+            for error in errors:
+                trouble(error)
             messages = [message for message in messages if message.error() is None]
         for headers, equal in groupby(map(_HEADERS, messages)):
             self.headers += [headers] * sum(1 for _ in equal)
