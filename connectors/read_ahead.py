@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-#: Made and not yet taken; one more is in the making.
-_ITEMS = 1
 
 
 class ReadAhead(Generic[T]):
-    """An iterator that runs another one in a thread, two items ahead.
+    """An iterator that runs another one in a thread, one item ahead.
+
+    The next item is begun when the one before it is taken: no more than one waits.
 
     Worth it where making an item releases the interpreter's lock, as decompressing and large arrays do.
 
@@ -25,45 +25,40 @@ class ReadAhead(Generic[T]):
 
     def __init__(self, items: Iterator[T]) -> None:
         self._items = items
-        self._queue: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(_ITEMS)
-        self._closed = threading.Event()
+        self._queue: queue.SimpleQueue[tuple[T] | BaseException | None] = queue.SimpleQueue()
+        self._wanted = threading.Semaphore()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="tapewatch-read-ahead", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         last: BaseException | None = None
         try:
-            for item in self._items:
-                if not self._put((item,)):
-                    return
+            while self._wanted.acquire() and not self._closed:
+                self._queue.put((next(self._items),))
+        except StopIteration:
+            pass
         except BaseException as error:
             last = error
-        self._put(last)
-
-    def _put(self, item: tuple[T] | BaseException | None) -> bool:
-        while not self._closed.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
+        self._queue.put(last)
 
     def __iter__(self) -> Iterator[T]:
         return self
 
     def __next__(self) -> T:
-        if self._closed.is_set():
+        if self._closed:
             raise StopIteration
         item = self._queue.get()
         if isinstance(item, tuple):
+            self._wanted.release()
             return item[0]
-        self._closed.set()
+        self._closed = True
         if item is None:
             raise StopIteration
         raise item
 
     def close(self) -> None:
         """Stop the thread and wait for it."""
-        self._closed.set()
+        self._closed = True
+        self._wanted.release()
         self._thread.join()
