@@ -10,6 +10,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DATA ?=
 SPEED ?= 60
 PORT ?= 8501
+# One more than there are cores: many tests wait for a server.
+TESTERS = $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n + 1 : 4)))
 STREAMLIT := $(BIN)/streamlit run dashboard/app.py --server.address 127.0.0.1 --server.port $(PORT) \
 	--server.showEmailPrompt false --browser.gatherUsageStats false --client.toolbarMode minimal
 
@@ -54,7 +56,7 @@ demo: $(VENV)/.run ## a simulated session (or DATA="a.dbn.zst b.dbn.zst"), judge
 	@$(BIN)/tapewatch demo $(DATA)
 
 test: $(VENV)/.dev ## every test
-	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadgroup
+	@$(BIN)/python -m pytest -q -n $(TESTERS) --dist loadgroup
 
 lint: $(VENV)/.dev ## style, types and layers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
