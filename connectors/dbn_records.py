@@ -41,7 +41,7 @@ _SYMBOL_MAPPING = 22
 #: A record's length is a byte that counts units of four bytes.
 _LARGEST_RECORD = 255 * 4
 #: The first block of a file is so many times smaller than the others.
-_FIRST = 4
+_FIRST = 16
 #: Best bid and ask behind a trade, in the schemas that have them.
 _QUOTES = np.dtype({"names": ["bid", "ask"], "formats": ["<i8", "<i8"], "offsets": [48, 56], "itemsize": 64})
 _MBO = np.dtype(

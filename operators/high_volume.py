@@ -103,7 +103,7 @@ class _HighVolumeLogic:
         features[:, 1] = np.log(np.maximum(bars["trades"], 1).astype(np.float64))
         features[:, 2] = bars["ts_start"] % DAY // _SLOT
         score, expected = np.full(len(bars), np.nan), np.full(len(bars), np.nan)
-        from_trades = np.zeros(len(bars))
+        trades = np.full((len(bars), self._length + 1), np.nan)
         days = bars["ts_start"] // DAY
         at, end = starts[:-1].copy(), starts[1:]
         while len(left := np.flatnonzero(at < end)):
@@ -114,7 +114,7 @@ class _HighVolumeLogic:
             for i, (first, last) in enumerate(zip(begin, until, strict=True)):
                 if days[last - 1] != days[first]:
                     until[i] = first + int((days[first:last] != days[first]).argmax())
-            self._stretch(row, begin, until, features, (score, expected, from_trades), learn=learn)
+            self._stretch(row, begin, until, features, (score, expected, trades), learn=learn)
             at[left] = until
         forced = None
         if self._limits:
@@ -122,7 +122,7 @@ class _HighVolumeLogic:
                 [self._limits.get(name, self._limits.get("*", np.inf)) for name in segments.names]
             )
             forced = bars["volume"] > limit[segments.row_of]
-        return Scores(score, forced, {"expected": expected, "from_trades": from_trades})
+        return Scores(score, forced, {"expected": expected, "trades": trades})
 
     def _stretch(
         self,
@@ -135,7 +135,7 @@ class _HighVolumeLogic:
         learn: bool,
     ) -> None:
         """Score windows of one day per row, and learn them: every one sees only the windows before it."""
-        score, expected, from_trades = out
+        score, expected, trades = out
         length, span = until - begin, self._length
         # Each row's past and its new windows side by side, so that a window's past is a slice.
         offset = np.concatenate([[0], np.cumsum(length + span)[:-1]])
@@ -168,8 +168,8 @@ class _HighVolumeLogic:
             # Before there is a profile what seems too much may be the opening.
             profiled = np.repeat(self._profile[row].any(axis=1), length)[ready]
             learned[ready] -= np.where(profiled, np.maximum(distance - _LEARNED_SIGMAS * sigma, 0.0), 0.0)
-            trades = joined[:, 1][windows[ready]]
-            from_trades[place[ready]] = new[ready, 1] - _medians(trades, weight)
+        # What only those that become alarms are asked for is worked out then.
+        trades[place, :-1], trades[place, -1] = joined[:, 1][windows], new[:, 1]
         if learn:
             last = offset + length
             self._past[row] = joined[last[:, None] + np.arange(span)]
@@ -201,7 +201,7 @@ class _HighVolumeLogic:
         reason = f"Volume {amount(volume)} {key}, {times} expected at this time"
         contributions = {"volume": 1.0}
         if item["detailed"] and total > 0:
-            trades = float(scores.details["from_trades"][index]) / total
+            trades = _above_median(scores.details["trades"][index]) / total
             contributions = {"trades": trades, "average_size": 1.0 - trades}
             reason += ", mostly by more trades" if trades >= 0.5 else ", mostly by a larger average size"
         if limit is not None and volume > limit:
@@ -219,6 +219,16 @@ def _medians(values: Floats, known: Array) -> Floats:
     row = np.arange(len(ordered))
     middle: Floats = (ordered[row, (known - 1) // 2] + ordered[row, known // 2]) / 2
     return middle
+
+
+def _above_median(values: Floats) -> float:
+    """Return how far the last number is above the median of those before it, NaN aside.
+
+    >>> _above_median(np.array([np.nan, 3.0, 1.0, 2.0, 9.0]))
+    7.0
+    """
+    past = values[None, :-1]
+    return float(values[-1] - _medians(past, (~np.isnan(past)).sum(axis=1))[0])
 
 
 def _levels(sums: Floats, counts: Floats, dense: float) -> Floats:

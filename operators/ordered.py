@@ -6,17 +6,13 @@ is kept and shared by the parts of a batch, so that each field is moved once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, overload
 
 import numpy as np
 
-from tapewatch.records import OHLCV, TRADE, Array
-
-#: NumPy moves single letters far slower than numbers of one byte.
-_AS_BYTES = {
-    dtype: np.dtype([(name, "u1" if dtype[name].kind == "S" else dtype[name]) for name in dtype.names or ()])
-    for dtype in (TRADE, OHLCV)
-}
+from tapewatch.records import Array
+from tapewatch.surveys import moved
 
 
 class Ordered:
@@ -28,9 +24,12 @@ class Ordered:
         ``TRADE`` or ``OHLCV`` records, shape ``(n,)``.
     order
         Index of the record at each place, intp, shape ``(n,)``.
+    columns
+        Fields that have been moved already, each contiguous and of shape ``(n,)``.
 
     Examples
     --------
+    >>> from tapewatch.records import TRADE
     >>> trades = np.zeros(3, TRADE)
     >>> trades["size"] = [5, 6, 7]
     >>> part = Ordered(trades, np.array([2, 0, 1]))[1:]
@@ -40,9 +39,9 @@ class Ordered:
 
     __slots__ = ("_bits", "_columns", "_first", "_last", "_order", "_records")
 
-    def __init__(self, records: Array, order: Array) -> None:
+    def __init__(self, records: Array, order: Array, columns: Mapping[str, Array] | None = None) -> None:
         self._records, self._order = records, order
-        self._columns: dict[str, Array] = {}
+        self._columns = dict(columns or {})
         self._bits: dict[str, int] = {}
         self._first, self._last = 0, len(order)
 
@@ -87,9 +86,7 @@ class Ordered:
     def _column(self, name: str) -> Array:
         column = self._columns.get(name)
         if column is None:
-            records = self._records.view(_AS_BYTES[self._records.dtype])
-            column = np.take(records[name], self._order).view(self._records.dtype[name])
-            self._columns[name] = column
+            column = self._columns[name] = moved(self._records, name, self._order)
         return column
 
     def __array__(self, dtype: np.dtype[Any] | None = None, copy: bool | None = None) -> Array:

@@ -7,7 +7,7 @@ everything behind it works on segments of arrays.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -82,8 +82,8 @@ class Splitter:
 
     def split(self, tape: Tape) -> list[ShardBatch]:
         """Return one batch per shard, also for shards without records: the clock goes to all."""
-        ranking, order, starts, times = self._sorted(tape)
-        records = Ordered(tape.records, order)
+        ranking, order, starts, times, columns = self._sorted(tape)
+        records = Ordered(tape.records, order, columns)
         present = np.flatnonzero(starts[1:] != starts[:-1])
         within = np.searchsorted(present, ranking.shards)
         batches = []
@@ -133,8 +133,8 @@ class Splitter:
                 unfit[key] = (b + np.searchsorted(order[b:e], at)).astype(np.int64)
         return gaps, unfit
 
-    def _sorted(self, tape: Tape) -> tuple[_Ranking, Array, Int64s, Int64s]:
-        """Return the known keys, the order by their ranks, where each begins in it, and times in it."""
+    def _sorted(self, tape: Tape) -> tuple[_Ranking, Array, Int64s, Int64s, Mapping[str, Array]]:
+        """Return the known keys, the order by their ranks, where each begins in it, times and fields."""
         known = tape.survey
         if known is not None and known.earliest // DAY == known.latest // DAY:
             table = self._table(tape, known.earliest // DAY)
@@ -143,15 +143,13 @@ class Splitter:
             lengths[ranks] = np.diff(known.starts)
             if int(lengths.sum()) == len(known.order):
                 starts = np.concatenate([[0], np.cumsum(lengths)])
-                bounds = zip(known.starts[:-1].tolist(), known.starts[1:].tolist(), strict=True)
-                parts = [slice(*bound) for bound in bounds]
-                parts = [parts[i] for i in np.argsort(ranks).tolist()]
-                order = np.concatenate([known.order[part] for part in parts])
-                return ranking, order, starts, np.concatenate([known.times[part] for part in parts])
+                by_rank = _rearranged(known.starts, np.argsort(ranks))
+                columns = {name: by_rank(column) for name, column in known.columns.items()}
+                return ranking, by_rank(known.order), starts, by_rank(known.times), columns
             # Ids that share a key are not side by side.
         ranks, ranking = self._locate(tape)
         order, starts = _sorted(ranks, len(ranking.keys))
-        return ranking, order, starts, tape.times.take(order)
+        return ranking, order, starts, tape.times.take(order), {}
 
     def _table(self, tape: Tape, day: int) -> _Table:
         table = self._tables.get(tape.partition)
@@ -245,6 +243,17 @@ class _Table:
         if largest >= len(self._table):
             self._table = np.full(1 << largest.bit_length(), -1, np.intp)
         self._table[self._ids[small]] = self.ranking.of_code[self._codes[small]]
+
+
+def _rearranged(starts: Int64s, order: Array) -> Callable[[Array], Array]:
+    """Return what puts the stretches between ``starts`` of an array into another order.
+
+    >>> _rearranged(np.array([0, 1, 3]), np.array([1, 0]))(np.array([7, 8, 9])).tolist()
+    [8, 9, 7]
+    """
+    bounds = list(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True))
+    parts = [slice(*bounds[i]) for i in order.tolist()]
+    return lambda array: np.concatenate([array[part] for part in parts])
 
 
 def _sorted(ranks: Array, count: int) -> tuple[Array, Int64s]:
