@@ -23,7 +23,7 @@ from tapewatch.progress import Bar
 from tapewatch.records import LATEST, TRADE, Array, Gap, Int64s, Tape
 from tapewatch.settings import SourceSettings
 
-_STATE_VERSION = 2
+_STATE_VERSION = 3
 #: Batches under way between a source and the slowest sink.
 _BATCHES_UNDER_WAY = 2
 _NAP = timedelta(milliseconds=1)

@@ -29,7 +29,7 @@ from tapewatch.credit import Credit
 from tapewatch.errors import UserError
 from tapewatch.log import log
 from tapewatch.memory import collect_seldom
-from tapewatch.records import LATEST, Array, Tape
+from tapewatch.records import LATEST, Array, Home, Tape
 from tapewatch.settings import KafkaSettings, SourceSettings
 from tapewatch.symbology import Symbols
 
@@ -210,6 +210,7 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
             width_ns=known.width_ns,
             counters=dict(known.counters),
             credit=account.credit.path,
+            home=Home(self._number, self._state.first),
         )
         account.seq += 1
         return tape
@@ -288,7 +289,9 @@ class KafkaSource(FixedPartitionedSource[Tape, dict[str, Any]]):
         if resume_state is not None and resume_state.get("version") != VERSION:
             stopping.abort("the recovery store was written by another version; start with a new one", 2)
         if resume_state is None:
-            state = PartitionState(self._begin.get(number, ck.OFFSET_BEGINNING), self._count)
+            state = PartitionState(
+                self._begin.get(number, ck.OFFSET_BEGINNING), partitions=self._count, first=self._count
+            )
         else:
             state = PartitionState.load(resume_state)
             if state.partitions < self._count and not self._told:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tapewatch.records import OHLCV, TRADE, Array, Kind
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(slots=True)
@@ -30,10 +30,11 @@ class DatasetState:
 
 @dataclass(slots=True)
 class PartitionState:
-    """The next offset, how many partitions there were when it was read, and its datasets by name."""
+    """The next offset, how many partitions there were last and at first, and its datasets by name."""
 
     offset: int
     partitions: int
+    first: int
     datasets: dict[str, DatasetState] = field(default_factory=dict)
 
     def dump(self) -> dict[str, Any]:
@@ -46,6 +47,7 @@ class PartitionState:
             "version": VERSION,
             "offset": self.offset,
             "partitions": self.partitions,
+            "first": self.first,
             "datasets": datasets,
         }
 
@@ -56,7 +58,7 @@ class PartitionState:
             name: DatasetState(kind, width_ns, clock, seen, dict(counters))
             for name, (kind, width_ns, clock, seen, counters) in saved["datasets"].items()
         }
-        return cls(saved["offset"], saved["partitions"], datasets)
+        return cls(saved["offset"], saved["partitions"], saved["first"], datasets)
 
 
 def nothing(known: DatasetState) -> Array:

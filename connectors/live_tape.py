@@ -17,7 +17,7 @@ from tapewatch.records import DAY, OHLCV, OHLCV_WIDTHS, TRADE, Array, Gap, Kind,
 from tapewatch.settings import LiveSettings
 from tapewatch.symbology import Interval, Symbols
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 _FOREVER = 1 << 31
 
 

@@ -22,7 +22,7 @@ from tapewatch.documents import BAR
 from tapewatch.records import Array, Int64s
 from tapewatch.settings import WIDTHS
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 _NEVER = -(2**62)
 
 

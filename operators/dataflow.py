@@ -35,7 +35,7 @@ def shard(step_id: str, up: Stream[Tape], shards: int) -> KeyedStream[ShardBatch
     splitter = Splitter(shards)
 
     def split(tapes: list[Tape]) -> Iterable[tuple[str, ShardBatch]]:
-        return [(f"{part.partition}/{part.shard}", part) for tape in tapes for part in splitter.split(tape)]
+        return [(part.state, part) for tape in tapes for part in splitter.split(tape)]
 
     return op.flat_map_batch("split", up, split)
 

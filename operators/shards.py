@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from operators.ordered import Ordered
-from tapewatch.records import DAY, Array, Gap, Int64s, Kind, Tape
+from operators.routing import state_names
+from tapewatch.records import DAY, Array, Gap, Home, Int64s, Kind, Tape
 from tapewatch.symbology import Symbols
 
 #: Ids below this are looked up in a table, others by search.
@@ -41,6 +42,8 @@ class ShardBatch:
     unfit
         By key, which may have no records here: of each of its records that did not pass validation, the index
         of its first record behind it, likewise.
+    state
+        Key of the shard's state in the recovery store.
     """
 
     partition: str
@@ -58,6 +61,7 @@ class ShardBatch:
     counters: dict[str, int] = field(default_factory=dict)
     gaps: tuple[tuple[Gap, Int64s], ...] = ()
     unfit: dict[str, Int64s] = field(default_factory=dict)
+    state: str = ""
 
 
 def shard_of(key: str, shards: int) -> int:
@@ -79,9 +83,14 @@ class Splitter:
         self._shards = shards
         self._tables: dict[str, _Table] = {}
         self._named: tuple[tuple[str, ...], _Ranking] | None = None
+        self._states: dict[tuple[str, Home], list[str]] = {}
 
     def split(self, tape: Tape) -> list[ShardBatch]:
         """Return one batch per shard, also for shards without records: the clock goes to all."""
+        states = self._states.get((tape.partition, tape.home))
+        if states is None:
+            states = state_names(tape.partition, self._shards, tape.home)
+            self._states[tape.partition, tape.home] = states
         ranking, order, starts, times, columns = self._sorted(tape)
         records = Ordered(tape.records, order, columns)
         present = np.flatnonzero(starts[1:] != starts[:-1])
@@ -110,6 +119,7 @@ class Splitter:
                     tape.counters if shard == 0 else {},
                     gaps,
                     unfit,
+                    states[shard],
                 )
             )
         return batches

@@ -6,7 +6,7 @@ Times are int64 nanoseconds since the Unix epoch (UTC), prices int64 units of 1e
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +118,16 @@ class Gap:
     told: bool = True
 
 
+class Home(NamedTuple):
+    """Which of a source's partitions it is, and of how many when it was first read.
+
+    One of one is a partition without others to share the workers with.
+    """
+
+    number: int = 0
+    of: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Tape:
     """One batch from a source partition, in the order of the tape.
@@ -151,6 +161,8 @@ class Tape:
         (or their number), int64, in their order.
     survey
         What is known of the records already.
+    home
+        Where the partition stands among those of its source; no result depends on it.
     """
 
     partition: str
@@ -169,6 +181,7 @@ class Tape:
     gaps: tuple[Gap, ...] = ()
     unfit: dict[str, Int64s] = field(default_factory=dict)
     survey: Survey | None = None
+    home: Home = field(default_factory=Home)
 
 
 @dataclass(frozen=True, slots=True)
