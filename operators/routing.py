@@ -2,10 +2,9 @@
 
 Bytewax keeps a state on the worker whose number is the hash of its key (the 64-bit SipHash-1-3 of Rust's
 standard library; Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012) modulo their number. Keys
-that are merely different seldom fall evenly. These are: with 2, 3, 4, 6, 8, 12 or 24 workers each has as many
-as another, and where there are no more workers than partitions a partition's states lie where it is read, so
-that nothing has to be handed over. The names do not depend on how many workers there are: a recovery store
-serves any number.
+that are merely different seldom fall evenly. These do, on 2, 3, 4, 6, 8, 12 or 24 workers; and where the
+partitions can be divided among the workers, a partition's states lie where it is read, so that no record has
+to be handed over. The names do not depend on how many workers there are: a recovery store serves any number.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ begins.
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import select
 import signal
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import TracebackType
 
 from tapewatch import stopping
 from tapewatch.log import log
@@ -23,6 +25,8 @@ from tapewatch.log import log
 PATIENCE_SECONDS = 60.0
 _QUIET_SECONDS = 5.0
 _begun = threading.Event()
+#: What Bytewax raises if a peer hung up before the last bytes to it had left: when all workers have ended.
+_HUNG_UP = ("PanicException", "Send thread panic")
 
 
 def peers() -> list[str] | None:
@@ -61,12 +65,24 @@ def watch() -> None:
     others = peers()
     if not others or threading.current_thread() is not threading.main_thread():
         return
+    sys.excepthook = _end
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     # Handlers run in the main thread, which is not in Python while it waits; this is written where it is.
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     thread = threading.Thread(target=_wait, args=(others, woken), name="tapewatch-cluster", daemon=True)
     thread.start()
+
+
+def _end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """End well where only the good-bye to a peer has failed, which was asked to stop a moment earlier."""
+    if stopping.stopping() and (kind.__name__, str(error).partition(":")[0]) == _HUNG_UP:
+        log.info("the other processes of the cluster hung up first; all is saved")
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    sys.__excepthook__(kind, error, trace)
 
 
 def _wait(others: list[str], woken: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -56,3 +57,32 @@ def test_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_whoever_runs_it_otherwise_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["pytest", "-i", "0", "-a", TWO])
     assert peers() is None
+
+
+@pytest.mark.parametrize(
+    ("words", "asked_to_stop", "mistake", "status"),
+    [
+        ("Send thread panic: Any { .. }", True, "", 0),
+        ("Send thread panic: Any { .. }", True, "a file is damaged", 2),
+        ("Send thread panic: Any { .. }", False, "", 1),
+        ("called `Result::unwrap()` on an `Err` value", True, "", 1),
+    ],
+)
+def test_only_a_failed_good_bye_ends_well(words: str, asked_to_stop: bool, mistake: str, status: int) -> None:
+    script = f"""
+import sys
+from tapewatch import cluster, stopping
+sys.argv = ["/lib/bytewax/run.py", "flow", "-i", "0", "-a", {TWO!r}]
+stopping.install()
+cluster.watch()
+cluster.begin()
+if {asked_to_stop}:
+    stopping.stop()
+if {mistake!r}:
+    stopping.fail({mistake!r})
+raise type("PanicException", (BaseException,), {{}})({words!r})
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    assert ("Traceback" in done.stderr) == (status == 1)
+    assert mistake in done.stderr
