@@ -90,6 +90,10 @@ def _sinks(settings: Settings) -> dict[str, Any]:
 
             topic, name = settings.sinks.kafka.topic, settings.source.name
             sinks[kind] = KafkaSink(settings.kafka, topic, settings.shards, done, name)
+        elif kind == "notify":
+            from connectors.notify import NotifySink
+
+            sinks[kind] = NotifySink(settings.sinks.notify, done)
         else:
             from connectors.stdout import (
                 StdoutSink,
@@ -97,7 +101,9 @@ def _sinks(settings: Settings) -> dict[str, Any]:
 
             sinks[kind] = StdoutSink(done, closed=stopping.stop)
     if not sinks:
-        raise UserError("`sinks.kinds` is empty; name at least one of sqlite, elasticsearch, kafka, stdout")
+        raise UserError(
+            "`sinks.kinds` is empty; name at least one of sqlite, elasticsearch, kafka, stdout, notify"
+        )
     return sinks
 
 

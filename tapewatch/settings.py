@@ -26,17 +26,18 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from tapewatch.durations import duration_ns
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND
 from tapewatch.settings_elasticsearch import ElasticsearchSettings
 from tapewatch.settings_errors import check_variables, location, refuse_secrets
 from tapewatch.settings_errors import explain as explain
+from tapewatch.settings_notify import NotifySettings
 
 PREFIX = "TAPEWATCH_"
 _DOTENV = ".env"
 #: Variables with our prefix that are no settings.
 _NOT_SETTINGS = frozenset({"TAPEWATCH_CONFIG", "TAPEWATCH_TEST_DATA", "TAPEWATCH_REQUIRE_SERVICES"})
-_UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 #: Bar widths, finest first; each is a multiple of the one before.
 WIDTHS = {"1s": SECOND, "10s": 10 * SECOND, "1m": MINUTE, "1h": HOUR, "1d": DAY}
 
@@ -45,21 +46,6 @@ LiveSchema = Literal[
     "trades", "tbbo", "tcbbo", "mbp-1", "cmbp-1", "mbp-10", "mbo",
     "ohlcv-1s", "ohlcv-1m", "ohlcv-1h", "ohlcv-1d",
 ]  # fmt: skip
-
-
-def duration_ns(text: Any) -> int:  # noqa: ANN401 - whatever a person wrote
-    """Return nanoseconds of a duration such as ``500ms``, ``0s``, ``1.5m``.
-
-    >>> duration_ns("1.5m")
-    90000000000
-    """
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(ns|us|ms|s|m|h|d)", str(text).strip())
-    if match is None:
-        msg = "must be a duration such as 500ms, 5s, 1m"
-        raise ValueError(msg)
-    whole, _, fraction = match[1].partition(".")
-    unit = _UNITS[match[2]]
-    return int(whole) * unit + int((fraction or "0").ljust(9, "0")) * unit // 1_000_000_000
 
 
 def from_json(value: Any) -> Any:  # noqa: ANN401 - whatever a person wrote
@@ -213,7 +199,7 @@ class SinkSettings(_Section):
 
     bars: Annotated[list[Width], BeforeValidator(from_json), AfterValidator(_each_once)] = ["1m"]
     kinds: Annotated[
-        list[Literal["sqlite", "elasticsearch", "stdout", "kafka"]],
+        list[Literal["sqlite", "elasticsearch", "stdout", "kafka", "notify"]],
         BeforeValidator(from_json),
         AfterValidator(_each_once),
     ] = ["sqlite"]
@@ -221,6 +207,7 @@ class SinkSettings(_Section):
     sqlite: SqliteSettings = SqliteSettings()
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
     kafka: KafkaSinkSettings = KafkaSinkSettings()
+    notify: NotifySettings = NotifySettings()
 
 
 class ApiSettings(_Section):

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from tapewatch.errors import UserError
 
 # Values under such names, and texts in which such names occur, are never printed.
-_SECRET = re.compile("key|token|password|secret", re.IGNORECASE)
+_SECRET = re.compile(r"key|token|password|secret|notify\.urls", re.IGNORECASE)
 #: Secrets among a table's free keys, such as librdkafka's properties.
 _SECRET_OPTION = re.compile(r"password|secret|ssl\.key\.pem|oauthbearer\.config", re.IGNORECASE)
 _NO_SECRETS = frozenset({"alerts.per_key_per_day"})
@@ -71,8 +71,8 @@ def shown(key: str, value: object) -> str:
 
     >>> shown("sinks.bars", "2m"), shown("sinks.elasticsearch.api_key", "hunter2")
     ("'2m'", 'something that is not shown')
-    >>> shown("sinks.notify.urls", "smtp://me:hunter2@host")
-    "'smtp://...@host'"
+    >>> shown("sinks.notify.urls", "slack://A/B/C"), shown("kafka.brokers", "sasl://me:hunter2@host")
+    ('something that is not shown', "'sasl://...@host'")
     """
     text = repr(value)
     if (_SECRET.search(key) and key not in _NO_SECRETS) or _SECRET.search(text):

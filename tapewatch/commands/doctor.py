@@ -70,6 +70,8 @@ def register(app: typer.Typer) -> None:
             failed += _check("results", lambda: _results(loaded[0]))
             if "elasticsearch" in loaded[0].sinks.kinds:
                 failed += _check("elasticsearch", lambda: _elasticsearch(loaded[0]))
+            if "notify" in loaded[0].sinks.kinds:
+                failed += _check("notify", lambda: _notify(loaded[0]))
             failed += _check("disk", lambda: _disk(loaded[0]))
         if failed:
             raise UserError(f"{len(failed)} of the checks failed, the first: {failed[0]}")
@@ -151,6 +153,14 @@ def _live(settings: Settings) -> str:
             "the network, `live.gateway` and `live.port`"
         ) from None
     return f"a key is set, and the gateway for {live.dataset} answers at {place}"
+
+
+def _notify(settings: Settings) -> str:
+    from connectors.notify import NotifySink
+
+    NotifySink(settings.sinks.notify)
+    count = len(settings.sinks.notify.urls)
+    return f"{count} address{'es' * (count > 1)} of services that are known; none was told anything"
 
 
 def _results(settings: Settings) -> str:

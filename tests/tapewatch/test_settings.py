@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
 from operators.detectors import KNOWN
+from tapewatch.durations import duration_ns
 from tapewatch.errors import UserError
 from tapewatch.records import DAY
-from tapewatch.settings import Settings, duration_ns, load
+from tapewatch.settings import Settings, load
 from tapewatch.settings_errors import shown
 
 _DOCUMENTATION = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -75,6 +76,8 @@ OTHERS: dict[str, Any] = {
     "sinks.scores": True,
     "sinks.sqlite.path": "other.db",
     "sinks.kafka.topic": "found",
+    "sinks.notify.min_severity": 90.5,
+    "sinks.notify.every": "1h",
     "kafka.brokers": "kafka:9092",
     "kafka.topic": "tape",
     "kafka.dead_letter_topic": "unread",
@@ -98,7 +101,10 @@ OTHERS: dict[str, Any] = {
     "shards": 7,
 }
 #: Keys that only the environment may hold.
-SECRETS = ("api.token", "dashboard.token", "sinks.elasticsearch.api_key", "sinks.elasticsearch.password")
+SECRETS = (
+    "api.token", "dashboard.token", "sinks.elasticsearch.api_key", "sinks.elasticsearch.password",
+    "sinks.notify.urls",
+)  # fmt: skip
 
 
 def test_without_anything_all_is_default() -> None:
@@ -239,7 +245,17 @@ WRONG = {
     (
         "SINKS__KINDS",
         '["paper"]',
-    ): "`sinks.kinds` must be a list of sqlite, elasticsearch, stdout, kafka, has 'paper'",
+    ): "`sinks.kinds` must be a list of sqlite, elasticsearch, stdout, kafka, notify, has 'paper'",
+    (
+        "SINKS__NOTIFY__URLS",
+        "mailto://me:hunter2@host",
+    ): '`sinks.notify.urls` must be a list of at most 20 addresses, in JSON such as ["mailto://user:password@'
+    'example.com"], was something that is not shown',
+    ("SINKS__NOTIFY__MIN_SEVERITY", "101"): "`sinks.notify.min_severity` must be a number from 0 up to 100",
+    (
+        "SINKS__NOTIFY__EVERY",
+        "soon",
+    ): "`sinks.notify.every` must be a duration such as 500ms, 5s, 1m, was 'soon'",
     ("SINKS__SCORES", "maybe"): "`sinks.scores` must be true or false, was 'maybe'",
     ("SINKS__SQLITE", "[]"): "`sinks.sqlite` must be a table",
     ("SINKS__SQLITE__PATH", ""): "`sinks.sqlite.path` must be a text of 1 or more characters, was ''",
