@@ -25,6 +25,7 @@ from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, Results, anomaly_row
 from tapewatch.late_rows import late_rows
 from tapewatch.records import DAY, EARLIEST, SECOND, TRADE, Array, Tape
 from tapewatch.symbology import Interval, Symbols
+from tests.forked_python import run_python
 
 _MONDAY = 19_877 * DAY  # 2024-06-03
 
@@ -106,15 +107,18 @@ def flow_environment(paths: Sequence[Path | str], **settings: object) -> dict[st
     return kept
 
 
+#: What ``python -m bytewax.run`` does.
+_BYTEWAX_RUN = (
+    "import bytewax, runpy, sys\nsys.argv[0] = bytewax.__path__[0] + '/run.py'\n"
+    "runpy.run_module('bytewax.run', run_name='__main__', alter_sys=True)"
+)
+
+
 def flow_command(*args: str, patch: str = "") -> list[str]:
     """Return the command line that runs the market flow, after some lines of Python if there are any."""
     if not patch:
         return [sys.executable, "-m", "bytewax.run", "flows.market:flow", *args]
-    code = (
-        f"{patch}\nimport bytewax, runpy, sys\nsys.argv[0] = bytewax.__path__[0] + '/run.py'\n"
-        "runpy.run_module('bytewax.run', run_name='__main__', alter_sys=True)"
-    )
-    return [sys.executable, "-c", code, "flows.market:flow", *args]
+    return [sys.executable, "-c", f"{patch}\n{_BYTEWAX_RUN}", "flows.market:flow", *args]
 
 
 RunMarket = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -133,14 +137,8 @@ def run_market() -> RunMarket:
         **settings: object,
     ) -> subprocess.CompletedProcess[str]:
         environment = {**flow_environment(paths, **settings), **(env or {})}
-        return subprocess.run(
-            flow_command(*args),
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
+        return run_python(
+            _BYTEWAX_RUN, "flows.market:flow", *args, cwd=tmp_path, env=environment, timeout=timeout
         )
 
     return run

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.connectors.live_gateway import DATASET, KEY, Gateway
+from tests.forked_python import tapewatch
 
 pytest.importorskip("databento")
 
@@ -22,11 +22,7 @@ def doctor(folder: Path, port: int, **changes: str) -> subprocess.CompletedProce
         "TAPEWATCH_LIVE__SYMBOLS": '["SYM1"]', "TAPEWATCH_LIVE__GATEWAY": "127.0.0.1",
         "TAPEWATCH_LIVE__PORT": str(port), **changes,
     }  # fmt: skip
-    code = "import sys; sys.argv[1:] = ['doctor']; from tapewatch.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder, env={**kept, **ours}, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    return tapewatch("doctor", cwd=folder, env={**kept, **ours})
 
 
 def test_the_doctor_tries_the_gateway_and_looks_at_the_key(trades: Any, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from connectors.elasticsearch_bulk import BulkWriter
 from connectors.elasticsearch_client import connect
 from connectors.elasticsearch_schema import create
 from tapewatch.records import DAY
+from tests.forked_python import run_python, tapewatch
 
 make: Any = import_module("tests.connectors.made_results")
 server: Any = import_module("tests.elasticsearch_server")
@@ -44,10 +44,7 @@ def run(
     folder: Path, place: Any, *arguments: str, code: str = "", **changes: str
 ) -> subprocess.CompletedProcess[str]:
     code = f"{code}\nfrom tapewatch.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=folder, env=environment(place, **changes), capture_output=True,
-        text=True, timeout=90, check=False,
-    )  # fmt: skip
+    return run_python(code, *arguments, cwd=folder, env=environment(place, **changes), timeout=90)
 
 
 def done(folder: Path, place: Any, *arguments: str, **changes: str) -> str:
@@ -147,13 +144,10 @@ def test_prune_deletes_days(elasticsearch_settings: Any, tmp_path: Path) -> None
 def test_commands_do_what_they_do_in_both_stores(elasticsearch_settings: Any, tmp_path: Path) -> None:
     both = {"TAPEWATCH_SINKS__KINDS": '["elasticsearch", "sqlite"]'}
     env = {**environment(elasticsearch_settings), **both}
-    code = "from tapewatch.cli import main; main()"
 
     def of_both(*arguments: str) -> list[str]:
-        command = [sys.executable, "-c", code, *arguments]
-        ended = subprocess.run(
-            command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True, timeout=60
-        )
+        ended = tapewatch(*arguments, cwd=tmp_path, env=env)
+        ended.check_returncode()
         return ended.stdout.splitlines()
 
     of_both("init", "sqlite")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import orjson
@@ -11,17 +10,11 @@ import pytest
 
 from connectors.dbn_writer import write_dbn
 from connectors.market_simulator import MarketSimulation, simulate
+from tests.forked_python import tapewatch
 
 
 def evaluate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "from tapewatch.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, "evaluate", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    return tapewatch("evaluate", *arguments, timeout=240)
 
 
 @pytest.fixture(scope="module")

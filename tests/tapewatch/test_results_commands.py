@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 
 from connectors.sqlite import SqliteWriter
 from connectors.store_sqlite import SqliteStore
+from tests.forked_python import tapewatch
 
 make: Any = import_module("tests.connectors.made_results")
 
@@ -28,13 +27,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TAPEWATCH_SINKS__SQLITE__PATH", "mine.db")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def tapewatch(*arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "from tapewatch.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 def done(*arguments: str) -> str:

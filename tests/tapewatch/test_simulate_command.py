@@ -13,13 +13,7 @@ import pytest
 
 from connectors.injections import KINDS
 from connectors.sessions import read_labels
-
-
-def tapewatch(*arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "from tapewatch.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, check=False
-    )
+from tests.forked_python import tapewatch
 
 
 def market(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-_TAPEWATCH = [sys.executable, "-c", "from tapewatch.cli import main; main()"]
+from tests.forked_python import tapewatch
 
 
 def run(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*_TAPEWATCH, "train", *arguments],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    return tapewatch("train", *arguments, cwd=tmp_path)
 
 
 def test_a_forest_is_trained_and_used(tmp_path: Path, run_market: Any, write: Any, trades: Any) -> None:
