@@ -25,7 +25,7 @@ SETTINGS: dict[str, object] = {
     "alerts__per_key_per_day": "5",
     "sinks__scores": "true",
     "sinks__bars": ["1s", "1m"],
-    "source__batch_records": "1000",
+    "source__batch_records": "700",
     "detectors__high_volume__baseline_windows": "10",
     "detectors__high_volume__width": "10s",
 }
@@ -37,7 +37,7 @@ def tape(trades: Any, write: Any, tmp_path_factory: pytest.TempPathFactory) -> l
     folder = tmp_path_factory.mktemp("tape")
     paths = []
     for number in (0, 1):
-        records = trades(number, count=30_000, instruments=8, first_day=2 * number)
+        records = trades(number, count=20_000, instruments=8, first_day=2 * number)
         records["price"][::1_000] = 2**63 - 1
         records["size"][7::1_000] = 0
         paths.append(write(folder / f"{number}.dbn{'.zst' * number}", records))
@@ -54,7 +54,7 @@ def wanted(
     results = tables(folder / "results.db")
     assert {row[4] for row in results["anomalies"]} >= {"high_volume", "block_trade", "isolation_forest"}
     counted = dict(results["counters"])
-    assert (counted["records"], counted["undefined_price"], counted["zero_size"]) == (60_000, 60, 60)
+    assert (counted["records"], counted["undefined_price"], counted["zero_size"]) == (40_000, 40, 40)
     return results
 
 
@@ -172,7 +172,7 @@ def grown(path: Path, records: Array, symbols: dict[int, str], parts: int) -> li
 def test_a_file_that_grows_between_runs_is_read_on(
     name: str, trades: Any, run_market: Flow, tables: Tables, tmp_path: Path
 ) -> None:
-    records = trades(9, count=20_000, days=2)
+    records = trades(9, count=8_000, days=2)
     symbols = {int(i): f"SYM{i}" for i in np.unique(records["instrument_id"])}
     path = tmp_path / name
     options = ["-r", recovery(tmp_path), "-s", "0", "-b", "0"]
