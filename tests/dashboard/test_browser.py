@@ -36,9 +36,8 @@ def browser() -> Iterator[Any]:
         yield running
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return a folder with two hours of two keys, and an incident of two anomalies."""
+def filled(folder: Path) -> Path:
+    """Return the folder with two hours of two keys, and an incident of two anomalies."""
     volumes = [100 + number % 7 for number in range(120)]
     anomalies = [
         make.anomaly(
@@ -57,10 +56,28 @@ def folder(tmp_path: Path) -> Path:
     ]
     tapes = [make.bars(*volumes, key="SPY"), make.bars(*volumes, key="QQQ")]
     scores = [make.scores(*(float(n % 6) for n in range(120)), key="SPY")]
-    with SqliteWriter(tmp_path / "results.db") as writer:
+    with SqliteWriter(folder / "results.db") as writer:
         parts = {"bars": tapes, "anomalies": [*anomalies, *pair], "scores": scores}
         writer.write([make.results(**parts, counters={"records": 4321})])
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return filled(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def only_read(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the address of pages for the tests that write nothing."""
+    with served.served(filled(tmp_path_factory.mktemp("read")), dashboard__control="true") as url:
+        yield url
+
+
+@pytest.fixture
+def reading(browser: Any, only_read: str) -> Iterator[Any]:
+    """Return a page of the browser like `page`, for a test that writes nothing."""
+    yield from opened(browser, only_read)
 
 
 @pytest.fixture
@@ -117,7 +134,8 @@ def reviews(folder: Path) -> list[tuple[Any, ...]]:
         ).fetchall()
 
 
-def test_the_monitor_shows_everything_and_lanes_can_be_clicked(page: Any, folder: Path) -> None:
+def test_the_monitor_shows_everything_and_lanes_can_be_clicked(reading: Any) -> None:
+    page = reading
     go(page)
     page.get_by_text("4,321").wait_for()
     charts = page.locator("[data-testid=stVegaLiteChart]")
@@ -183,7 +201,8 @@ def test_anomalies_are_searched_opened_and_reviewed(page: Any, folder: Path) -> 
     assert in_address(page, "q") == "9 times"
 
 
-def test_an_address_leads_to_what_it_names(page: Any) -> None:
+def test_an_address_leads_to_what_it_names(reading: Any) -> None:
+    page = reading
     go(page, f"/anomalies?key=QQQ&least=70&order=oldest&id={4:032x}")
     page.get_by_role("dialog").get_by_text("Finding 4 of the tape").first.wait_for()
     page.get_by_role("dialog").get_by_role("button", name="Close").click()
@@ -195,7 +214,8 @@ def test_an_address_leads_to_what_it_names(page: Any) -> None:
     page.get_by_text("not stored").wait_for()
 
 
-def test_what_is_exported_is_what_is_shown(page: Any) -> None:
+def test_what_is_exported_is_what_is_shown(reading: Any) -> None:
+    page = reading
     go(page, "/anomalies?key=SPY&order=newest")
     with page.expect_download() as coming:
         page.get_by_role("button", name="CSV").click()
