@@ -55,8 +55,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
 demo: $(VENV)/.run ## a simulated session (or DATA="a.dbn.zst b.dbn.zst"), judged and explained
 	@$(BIN)/tapewatch demo $(DATA)
 
+# The processes that tests start find the modules compiled, whatever the environment says.
 test: $(VENV)/.dev ## every test
-	@$(BIN)/python -m pytest -q -n $(TESTERS) --dist loadgroup
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(TESTERS) --dist loadgroup
 
 lint: $(VENV)/.dev ## style, types and layers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
