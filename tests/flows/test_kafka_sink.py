@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from connectors.dbn_writer import metadata
 from tapewatch.documents import ANOMALY_FIELDS, anomaly_row, to_json
+from tests.flows.test_market_crash import recovery
 
 kafka: Any = import_module("tests.connectors.kafka_broker")
 killed: Any = import_module("tests.flows.test_market_killed_at_the_end")
@@ -71,10 +71,7 @@ def test_nothing_stays_of_what_a_killed_run_told_early(
     pieces = np.split(records, [2_500, 5_291])
     path = tmp_path / "day.dbn"
     path.write_bytes(metadata(records, symbols).encode() + pieces[0].tobytes())
-    (tmp_path / "rec").mkdir()
-    command = [sys.executable, "-m", "bytewax.recovery", "rec", "1"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    options = ["-r", "rec", "-s", "30", "-b", "0"]
+    options = ["-r", recovery(tmp_path), "-s", "30", "-b", "0"]
     if recovered:
         assert run(tmp_path, *options) == 0
     with path.open("ab") as file:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 from connectors.dbn_writer import metadata
+from tests.flows.test_market_crash import recovery
 
 Start = Callable[..., "subprocess.Popen[str]"]
 Tables = Callable[[Path], dict[str, list[Any]]]
@@ -69,11 +69,8 @@ def test_nothing_stays_of_what_was_told_of_unfinished_windows(
     pieces = np.split(records, [2_500, 5_291])
     path = tmp_path / "day.dbn"
     path.write_bytes(metadata(records, symbols).encode() + pieces[0].tobytes())
-    (tmp_path / "rec").mkdir()
-    command = [sys.executable, "-m", "bytewax.recovery", "rec", "1"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     # Nothing is saved before the end of the input.
-    options = ["-r", "rec", "-s", "30", "-b", "0"]
+    options = ["-r", recovery(tmp_path), "-s", "30", "-b", "0"]
     if recovered:
         assert run(tmp_path, *options) == 0
     with path.open("ab") as file:

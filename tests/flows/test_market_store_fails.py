@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.flows.test_market_crash import recovery
 
 Flow = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -47,10 +48,8 @@ def wanted(
 
 
 @pytest.fixture(autouse=True)
-def recovery(tmp_path: Path) -> None:
-    (tmp_path / "rec").mkdir()
-    command = [sys.executable, "-m", "bytewax.recovery", "rec", "1"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+def _recovered(tmp_path: Path) -> None:
+    recovery(tmp_path)
 
 
 def begun(running: subprocess.Popen[str], folder: Path) -> Path:
