@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+#: Seconds that a thread waits for the interpreter's lock before it asks for it. Python's own 5 ms are half of
+#: what a block takes to make, and would be waited several times for each.
+_PATIENCE = 0.001
 
 
 class ReadAhead(Generic[T]):
@@ -24,6 +29,7 @@ class ReadAhead(Generic[T]):
     """
 
     def __init__(self, items: Iterator[T]) -> None:
+        sys.setswitchinterval(min(sys.getswitchinterval(), _PATIENCE))
         self._items = items
         self._queue: queue.SimpleQueue[tuple[T] | BaseException | None] = queue.SimpleQueue()
         self._wanted = threading.Semaphore()

@@ -93,7 +93,10 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     if path.is_dir():
         raise UserError(f"`sinks.sqlite.path` must be a file, but {path} is a directory")
     try:
-        connection = sqlite3.connect(_uri(path, "rwc"), uri=True, isolation_level=None, timeout=BUSY_SECONDS)
+        # Opened where a flow is built, and used by the worker that writes.
+        connection = sqlite3.connect(
+            _uri(path, "rwc"), uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
+        )
     except (sqlite3.Error, ValueError) as error:
         raise UserError(f"cannot open `sinks.sqlite.path` {path}: {error}") from error
     try:
@@ -129,6 +132,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             _check_identity(state, path)
             for statement in _LATER_INDICES:
                 connection.execute(statement)
+    if state == (0, 0, 0):
+        # The tables belong in the file itself: a log that stays behind is read with whatever takes its place.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _create_tables(connection: sqlite3.Connection) -> None:

@@ -53,6 +53,8 @@ class SqlitePartition(StatefulSinkPartition[Results, None]):
 class SqliteSink(FixedPartitionedSink[Results, None]):
     """Takes ``(key, Results)`` and writes them to the embedded store, from one worker of the cluster.
 
+    It is opened at once, so that what is wrong with it is told before anything runs.
+
     Parameters
     ----------
     path
@@ -63,6 +65,11 @@ class SqliteSink(FixedPartitionedSink[Results, None]):
         Called with the number of anomalies that are new, if there are any.
     source
         Name of the stream (``source.name``).
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written, or is not a store of this version.
     """
 
     def __init__(
@@ -73,6 +80,8 @@ class SqliteSink(FixedPartitionedSink[Results, None]):
         source: str = "",
     ) -> None:
         self._path, self._acknowledge, self._written, self._source = path, acknowledge, written, source
+        #: For the part, which is one, and may be built in another process: then nobody asks for it here.
+        self._opened: SqliteWriter | None = SqliteWriter(path, source)
 
     def list_parts(self) -> list[str]:
         """Return the one partition: SQLite has one writer at a time anyway."""
@@ -84,8 +93,9 @@ class SqliteSink(FixedPartitionedSink[Results, None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> SqlitePartition:
         """Open the database where the partition is to run; if it cannot be written the process ends."""
+        writer, self._opened = self._opened, None
         try:
-            writer = SqliteWriter(self._path, self._source)
+            writer = writer or SqliteWriter(self._path, self._source)
         except UserError as error:
             stopping.abort(f"{error}; {_GO_ON}")
         return SqlitePartition(writer, self._acknowledge, self._written)

@@ -14,7 +14,6 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 
 from connectors.files import FilesSource
-from connectors.sqlite_schema import open_for_writing
 from connectors.sqlite_sink import SqliteSink
 from operators.dataflow import judge, shard, source, store, windowed_bars
 from operators.detectors import detectors
@@ -76,10 +75,8 @@ def _sinks(settings: Settings) -> dict[str, Any]:
     for number, kind in enumerate(dict.fromkeys(settings.sinks.kinds)):
         done = partial(_acknowledge, number * settings.shards)
         if kind == "sqlite":
-            path = Path(settings.sinks.sqlite.path)
-            # What is wrong with the database is told now, in a line, not from within the dataflow.
-            open_for_writing(path).close()
-            sinks[kind] = SqliteSink(path, done, count_anomalies, settings.source.name)
+            path, name = Path(settings.sinks.sqlite.path), settings.source.name
+            sinks[kind] = SqliteSink(path, done, count_anomalies, name)
         elif kind == "elasticsearch":
             from connectors.elasticsearch_sink import ElasticsearchSink
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from importlib import import_module
@@ -17,6 +18,7 @@ from connectors.sqlite_sink import SqliteSink
 from connectors.store_sqlite import SqliteStore
 from tapewatch import stopping
 from tapewatch.documents import Results
+from tapewatch.errors import UserError
 
 make: Any = import_module("tests.connectors.made_results")
 
@@ -97,9 +99,19 @@ def test_a_batch_that_is_not_written_is_not_acknowledged_and_ends_the_run(
 
 
 def test_a_place_that_cannot_be_written_any_more_ends_the_run(tmp_path: Path, aborted: list[str]) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    sink = SqliteSink(folder / "results.db")
+    sink.build_part("out", "sqlite", None).close()
+    shutil.rmtree(folder)
     with pytest.raises(SystemExit):
-        SqliteSink(tmp_path / "gone" / "results.db").build_part("out", "sqlite", None)
+        sink.build_part("out", "sqlite", None)
     assert "is no directory" in aborted[0]
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no directory"):
+        SqliteSink(tmp_path / "gone" / "results.db")
 
 
 def test_all_goes_to_one_partition(tmp_path: Path) -> None:
