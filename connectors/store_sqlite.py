@@ -10,7 +10,18 @@ from typing import Unpack
 
 import orjson
 
-from connectors.sqlite_queries import ANOMALY, BAR, COARSER, HEADS, ORDER_BY, SCORE, SERIES, behind, where_of
+from connectors.sqlite_queries import (
+    ANOMALY,
+    BAR,
+    COARSER,
+    HEADS,
+    LANES,
+    ORDER_BY,
+    SCORE,
+    SERIES,
+    behind,
+    where_of,
+)
 from connectors.sqlite_schema import TABLES, explain, open_for_reading
 from connectors.store import Store
 from connectors.store_questions import (
@@ -115,22 +126,7 @@ class SqliteStore(Store):
     ) -> list[Document]:
         """Return the worst anomaly of each key and step; see `Store`."""
         check_step(start, end, step_ns)
-        return self._rows(
-            """
-            WITH seen AS (SELECT id, key, ts_event, severity, ts_event / ? * ? AS step FROM anomalies
-                          WHERE ts_event >= ? AND ts_event < ? AND severity >= ?),
-            worst AS (SELECT key, max(severity) AS severity FROM seen GROUP BY key
-                      ORDER BY severity DESC, key LIMIT ?),
-            cells AS (SELECT s.id, w.severity AS worst, s.step,
-                      count(*) OVER (PARTITION BY s.key, s.step) AS anomalies,
-                      row_number() OVER (PARTITION BY s.key, s.step
-                                         ORDER BY s.severity DESC, s.ts_event, s.id) AS place
-                      FROM seen s JOIN worst w ON w.key = s.key)
-            SELECT a.key, step AS ts_start, a.severity, detector, reason, anomalies
-            FROM cells c JOIN anomalies a ON a.id = c.id WHERE place = 1 ORDER BY worst DESC, a.key, step
-            """,
-            step_ns, step_ns, start, end, min_severity, limit,
-        )  # fmt: skip
+        return self._rows(LANES, start=start, end=end, step=step_ns, least=min_severity, limit=limit)
 
     def histogram(self, step_ns: int, **wanted: Unpack[Wanted]) -> list[Document]:
         """Return how many anomalies each detector has in each step; see `Store`."""
