@@ -68,8 +68,8 @@ WITH parts AS MATERIALIZED (
   FROM parts
 )
 SELECT :key AS key, max(CASE from_last WHEN 1 THEN e.instrument_id END) AS instrument_id, e.dataset,
-  :name AS width, step AS ts_start, step + :step AS ts_end, max(CASE from_first WHEN 1 THEN f.open END) AS open,
-  max(e.high) AS high, min(e.low) AS low, max(CASE from_last WHEN 1 THEN l.close END) AS close,
+  :name AS width, step AS ts_start, step + :step AS ts_end,
+  max(CASE from_first WHEN 1 THEN f.open END) AS open, max(e.high) AS high, min(e.low) AS low, max(CASE from_last WHEN 1 THEN l.close END) AS close,
   sum(e.volume) AS volume, sum(e.trades) AS trades, sum(paid) / sum(paid_volume) AS vwap,
   sum(e.buy_volume) AS buy_volume, sum(e.sell_volume) AS sell_volume, max(e.max_size) AS max_size,
   min(e.final) AS final

@@ -91,7 +91,7 @@ def _over_time(store: Store, wanted: Wanted, start: int, end: int) -> None:
     rows = store.histogram(step, **wanted)
     if rows:
         chart = counts(rows, start, end, step, colours())
-        st.altair_chart(chart, width="stretch", key="counts", alt="How many anomalies over time")
+        st.vega_lite_chart(chart, width="stretch", key="counts", alt="How many anomalies over time")
 
 
 def _list(store: Store, wanted: Wanted) -> None:

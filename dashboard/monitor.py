@@ -79,7 +79,7 @@ def _lanes(lanes: list[Document], start: int, end: int, least: float) -> None:
         return
     step = step_ns(start, end)
     chart = swim_lane(lanes, start, end, step, colours())
-    event: Any = st.altair_chart(
+    event: Any = st.vega_lite_chart(
         chart, width="stretch", key="lanes", on_select=_choose, selection_mode=CELL,
         alt="Keys by time, coloured by the severity of the worst anomaly",
     )  # fmt: skip
