@@ -69,7 +69,8 @@ WITH parts AS MATERIALIZED (
 )
 SELECT :key AS key, max(CASE from_last WHEN 1 THEN e.instrument_id END) AS instrument_id, e.dataset,
   :name AS width, step AS ts_start, step + :step AS ts_end,
-  max(CASE from_first WHEN 1 THEN f.open END) AS open, max(e.high) AS high, min(e.low) AS low, max(CASE from_last WHEN 1 THEN l.close END) AS close,
+  max(CASE from_first WHEN 1 THEN f.open END) AS open, max(e.high) AS high, min(e.low) AS low,
+  max(CASE from_last WHEN 1 THEN l.close END) AS close,
   sum(e.volume) AS volume, sum(e.trades) AS trades, sum(paid) / sum(paid_volume) AS vwap,
   sum(e.buy_volume) AS buy_volume, sum(e.sell_volume) AS sell_volume, max(e.max_size) AS max_size,
   min(e.final) AS final
@@ -95,6 +96,21 @@ FROM lanes w CROSS JOIN cells c ON c.key = w.key CROSS JOIN anomalies a ON a.row
   ORDER BY x.ts_event, x.id LIMIT 1)
 ORDER BY worst DESC, c.key, step
 """
+
+REVIEWS = """
+SELECT anomaly_id, transaction_id, label, reviewer, notes, reviewed_at FROM reviews
+WHERE (:anomaly IS NULL OR anomaly_id = :anomaly) AND (:reviewer IS NULL OR reviewer = :reviewer)
+  AND (:label IS NULL OR label = :label) AND (NOT :of_anomalies OR anomaly_id NOT NULL) AND {further}
+ORDER BY reviewed_at DESC, anomaly_id, transaction_id, reviewer LIMIT :limit
+"""
+# What is null comes before any text, also the empty one.
+_NAMED = "{0} NOT NULL, ifnull({0}, '')"
+_NAMES = ("anomaly_id", "transaction_id", "reviewer")
+REVIEWS_BEHIND = (
+    "reviewed_at <= :after_reviewed_at AND (reviewed_at < :after_reviewed_at OR "
+    f"({', '.join(_NAMED.format(name) for name in _NAMES)}) > "
+    f"({', '.join(_NAMED.format(f':after_{name}') for name in _NAMES)}))"
+)
 
 
 def where_of(wanted: Wanted) -> tuple[str, list[object]]:

@@ -186,9 +186,15 @@ class Store(ABC):
         anomaly_id: str | None = None,
         reviewer: str | None = None,
         label: int | None = None,
+        of_anomalies: bool = False,
         limit: int = 100,
+        after: str | None = None,
     ) -> list[Document]:
-        """Return what people said of anomalies and transactions, newest first."""
+        """Return what people said of anomalies and transactions, newest first.
+
+        Those behind the cursor ``after`` if it is given (`store_questions.review_cursor`); those of one time
+        in order of what they are of and of whom. ``of_anomalies`` leaves out those of transactions alone.
+        """
 
     @abstractmethod
     def series(self) -> list[Document]:
@@ -242,6 +248,11 @@ class Store(ABC):
         self.close()
 
 
+def kind_of_store(settings: Settings) -> str:
+    """Return the first of ``sinks.kinds`` that can be read, ``sqlite`` if there is none."""
+    return next((kind for kind in settings.sinks.kinds if kind in ("sqlite", "elasticsearch")), "sqlite")
+
+
 def open_results(settings: Settings) -> Store:
     """Return the store that the settings write to: the first of ``sinks.kinds`` that can be read.
 
@@ -257,13 +268,10 @@ def open_results(settings: Settings) -> Store:
       ...
     tapewatch.errors.UserError: there are no results at `sinks.sqlite.path` ...none-here.db; run the flow ...
     """
-    for kind in settings.sinks.kinds:
-        if kind == "sqlite":
-            break
-        if kind == "elasticsearch":
-            from connectors.store_elasticsearch import ElasticsearchStore
+    if kind_of_store(settings) == "elasticsearch":
+        from connectors.store_elasticsearch import ElasticsearchStore
 
-            return ElasticsearchStore(settings.sinks.elasticsearch)
+        return ElasticsearchStore(settings.sinks.elasticsearch)
     from connectors.store_sqlite import SqliteStore
 
     return SqliteStore(Path(settings.sinks.sqlite.path))

@@ -33,6 +33,7 @@ from connectors.store_questions import (
     check_step,
     of_incidents,
     place_of,
+    review_place_of,
 )
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS, rfc3339
 from tapewatch.errors import UserError
@@ -257,14 +258,24 @@ class ElasticsearchStore(Store):
         anomaly_id: str | None = None,
         reviewer: str | None = None,
         label: int | None = None,
+        of_anomalies: bool = False,
         limit: int = 100,
+        after: str | None = None,
     ) -> list[Document]:
-        """Return what people said of anomalies and transactions, newest first."""
+        """Return what people said of anomalies and transactions; see `Store`."""
         asked = {"anomaly_id": anomaly_id, "reviewer": reviewer, "label": label}
-        query = [{"term": {name: value}} for name, value in asked.items() if value is not None]
+        query: list[Query] = [{"term": {name: value}} for name, value in asked.items() if value is not None]
         others = ("anomaly_id", "transaction_id", "reviewer")
         sort: list[Query] = [{name: {"order": "asc", "missing": "_first"}} for name in others]
-        return self._searching.hits("reviews", query, [{"reviewed_at": "desc"}, *sort], REVIEW_FIELDS, limit)
+        if of_anomalies:
+            query.append({"exists": {"field": "anomaly_id"}})
+        behind: list[Any] | None = None
+        if after is not None:
+            place = review_place_of(after)
+            behind = [rfc3339(place.reviewed_at), place.anomaly_id, place.transaction_id, place.reviewer]
+        return self._searching.hits(
+            "reviews", query, [{"reviewed_at": "desc"}, *sort], REVIEW_FIELDS, limit, behind
+        )
 
     def series(self) -> list[Document]:
         """Return each series of bars: key, width, dataset, instrument_id, ``ts_first``, ``ts_last`` (ns)."""

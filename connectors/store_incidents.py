@@ -27,7 +27,9 @@ class _Answers(Protocol):
         anomaly_id: str | None = None,
         reviewer: str | None = None,
         label: int | None = None,
+        of_anomalies: bool = False,
         limit: int = 100,
+        after: str | None = None,
     ) -> list[Document]: ...
 
 

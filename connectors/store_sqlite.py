@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Unpack
 
@@ -17,6 +18,8 @@ from connectors.sqlite_queries import (
     HEADS,
     LANES,
     ORDER_BY,
+    REVIEWS,
+    REVIEWS_BEHIND,
     SCORE,
     SERIES,
     behind,
@@ -33,6 +36,7 @@ from connectors.store_questions import (
     check_step,
     of_incidents,
     place_of,
+    review_place_of,
     step_name,
 )
 from tapewatch.errors import UserError
@@ -262,19 +266,17 @@ class SqliteStore(Store):
         anomaly_id: str | None = None,
         reviewer: str | None = None,
         label: int | None = None,
+        of_anomalies: bool = False,
         limit: int = 100,
+        after: str | None = None,
     ) -> list[Document]:
-        """Return what people said of anomalies and transactions, newest first."""
+        """Return what people said of anomalies and transactions; see `Store`."""
+        place = None if after is None else review_place_of(after)
         return self._rows(
-            "SELECT anomaly_id, transaction_id, label, reviewer, notes, reviewed_at FROM reviews "
-            "WHERE (?1 IS NULL OR anomaly_id = ?1) AND (?2 IS NULL OR reviewer = ?2) "
-            "AND (?3 IS NULL OR label = ?3) "
-            "ORDER BY reviewed_at DESC, anomaly_id, transaction_id, reviewer LIMIT ?4",
-            anomaly_id,
-            reviewer,
-            label,
-            limit,
-        )
+            REVIEWS.format(further=REVIEWS_BEHIND if place else "true"),
+            anomaly=anomaly_id, reviewer=reviewer, label=label, of_anomalies=of_anomalies, limit=limit,
+            **({f"after_{name}": value for name, value in asdict(place).items()} if place else {}),
+        )  # fmt: skip
 
     def series(self) -> list[Document]:
         """Return each series of bars: key, width, dataset, instrument_id, ``ts_first``, ``ts_last`` (ns)."""
