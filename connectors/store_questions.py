@@ -51,6 +51,18 @@ class Wanted(TypedDict, total=False):
     incidents: Sequence[str] | None
 
 
+class WantedReviews(TypedDict, total=False):
+    """Which reviews are meant; without a word, all.
+
+    ``of_anomalies`` leaves out those of transactions alone.
+    """
+
+    anomaly_id: str | None
+    reviewer: str | None
+    label: int | None
+    of_anomalies: bool
+
+
 def of_incidents(wanted: Wanted, names: Sequence[str]) -> Wanted:
     """Return what is wanted, of these incidents only."""
     narrowed = wanted.copy()

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import orjson
 
@@ -27,11 +27,13 @@ from connectors.sqlite_queries import (
 )
 from connectors.sqlite_schema import TABLES, explain, open_for_reading
 from connectors.store import Store
+from connectors.store_memory import Memory
 from connectors.store_questions import (
     ORDERS,
     Document,
     Place,
     Wanted,
+    WantedReviews,
     check_range,
     check_step,
     of_incidents,
@@ -42,7 +44,14 @@ from connectors.store_questions import (
 from tapewatch.errors import UserError
 
 _FIRST, _LAST = -(2**63), 2**63 - 1
+#: Names of columns, and rows.
+_Answer = tuple[list[str], list[tuple[Any, ...]]]
+_MOST_REMEMBERED = 1_000
 _PROFILE_OBJECTS = ("locations", "merchant_categories", "payment_methods", "hours")
+
+
+def _is_small(answer: _Answer) -> bool:
+    return len(answer[1]) <= _MOST_REMEMBERED
 
 
 class SqliteStore(Store):
@@ -52,6 +61,8 @@ class SqliteStore(Store):
     ----------
     path
         The database file (``sinks.sqlite.path``).
+    remember
+        Keep answers until something is written: for who asks the same again and again.
 
     Raises
     ------
@@ -66,20 +77,29 @@ class SqliteStore(Store):
     tapewatch.errors.UserError: there are no results at `sinks.sqlite.path` ...none-here.db; run the flow ...
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, remember: bool = False) -> None:
         self.path = path
         self.place = str(path)
         self._connection = open_for_reading(path)
         self._lock = threading.Lock()
+        self._memory = Memory[_Answer]() if remember else None
 
     def _rows(self, query: str, *values: object, **named: object) -> list[Document]:
+        def ask() -> _Answer:
+            cursor = self._connection.execute(query, named or values)
+            return [column[0] for column in cursor.description], cursor.fetchall()
+
         try:
             with self._lock:
-                cursor = self._connection.execute(query, named or values)
-                rows = cursor.fetchall()
+                if self._memory is None:
+                    names, rows = ask()
+                else:
+                    # Changes whenever another connection has written.
+                    version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+                    question = (query, values, *sorted(named.items()))
+                    names, rows = self._memory.at(version).answer(question, ask, _is_small)
         except sqlite3.Error as error:
             raise UserError(explain(error, self.path)) from error
-        names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def anomalies(
@@ -261,20 +281,14 @@ class SqliteStore(Store):
         return rows
 
     def reviews(
-        self,
-        *,
-        anomaly_id: str | None = None,
-        reviewer: str | None = None,
-        label: int | None = None,
-        of_anomalies: bool = False,
-        limit: int = 100,
-        after: str | None = None,
+        self, *, limit: int = 100, after: str | None = None, **wanted: Unpack[WantedReviews]
     ) -> list[Document]:
         """Return what people said of anomalies and transactions; see `Store`."""
         place = None if after is None else review_place_of(after)
         return self._rows(
             REVIEWS.format(further=REVIEWS_BEHIND if place else "true"),
-            anomaly=anomaly_id, reviewer=reviewer, label=label, of_anomalies=of_anomalies, limit=limit,
+            anomaly=wanted.get("anomaly_id"), reviewer=wanted.get("reviewer"), label=wanted.get("label"),
+            of_anomalies=wanted.get("of_anomalies", False), limit=limit,
             **({f"after_{name}": value for name, value in asdict(place).items()} if place else {}),
         )  # fmt: skip
 
@@ -304,6 +318,9 @@ class SqliteStore(Store):
         if not ends:
             return None
         return min(first for first, _ in ends), max(last for _, last in ends)
+
+    def look_again(self) -> None:
+        """Do nothing: each question finds out for itself whether something was written."""
 
     def close(self) -> None:
         """Close the file, once no other thread is reading from it."""
