@@ -20,6 +20,8 @@ Spec = dict[str, Any]
 #: Steps of the swim lane; the finest is taken that cuts the range into no more than `MOST_STEPS`.
 STEPS = (SECOND, 10 * SECOND, MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 6 * HOUR, DAY, 7 * DAY, 28 * DAY)
 MOST_STEPS = 120
+# A day that is cut into steps is a little longer than a day.
+_LABELS = ((10 * MINUTE, "%H:%M:%S"), (36 * HOUR, "%H:%M"), (4 * DAY, "%d %b %H:%M"))
 #: The name of what a click on a lane chooses.
 CELL = "cell"
 
@@ -52,7 +54,7 @@ def number(field: str, title: str | None = None, **options: Any) -> Spec:  # noq
 
 def time_axis(name: str, start: int, end: int) -> Spec:
     """Return the x axis of a range of ``[start, end)`` ns, whatever of it has something to show."""
-    labels = "%H:%M:%S" if end - start < 10 * MINUTE else "%H:%M" if end - start <= DAY else "%d %b"
+    labels = next((form for longest, form in _LABELS if end - start <= longest), "%d %b")
     return {
         "field": name,
         "type": "temporal",
@@ -118,7 +120,14 @@ def swim_lane(lanes: list[Document], start: int, end: int, step: int, colours: C
                 "type": "nominal",
                 "title": None,
                 "sort": list(dict.fromkeys(table["key"])),
-                "axis": {"labelOverlap": False, "domain": False, "ticks": False, "grid": False},
+                "axis": {
+                    "labelOverlap": False,
+                    "labelFlush": False,
+                    "labelBound": False,
+                    "domain": False,
+                    "ticks": False,
+                    "grid": False,
+                },
             },
             "color": severity(colours),
             "opacity": {"condition": {"param": CELL, "value": 1.0}, "value": 0.55},

@@ -26,7 +26,12 @@ _MOST_KEYS, _MOST_NEW = 18, 12
 def page() -> None:
     """Draw the page."""
     # What is about to be drawn anew is not faded: here that is everything, all the time.
-    st.html("<style>[data-stale=true] { opacity: 1 !important; transition: none !important; }</style>")
+    # On a phone all ranges are to be seen.
+    st.html(
+        "<style>[data-stale=true] { opacity: 1 !important; transition: none !important; }"
+        "@media (max-width: 640px) { [data-testid=stButtonGroup] button "
+        "{ padding-inline: 0.4rem; min-width: 0 } }</style>"
+    )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.segmented_control(
             "Newest", list(RANGES), default="1 day", key="range", bind="query-params", required=True
