@@ -1,4 +1,4 @@
-"""The page on which everything is watched: it looks again every two seconds, part by part."""
+"""The page on which everything is watched: it looks again all the time, part by part."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tapewatch.settings import Settings
 
 #: Keys of the URL; see `streamlit` on ``bind``.
 KEY, DETECTOR = "key", "score"
-_SECONDS_BETWEEN_LOOKS = 1.5
+_SECONDS_BETWEEN_LOOKS = 0.8
 _MOST_KEYS, _MOST_NEW = 18, 12
 
 
