@@ -1,4 +1,4 @@
-"""``python -m api``: serve the results of ``sinks.sqlite.path`` until a signal ends it."""
+"""``python -m api``: serve the results of the first store of ``sinks.kinds`` until a signal ends it."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from importlib.metadata import version
-from pathlib import Path
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException
 from fastapi.security import HTTPBearer
@@ -43,7 +42,6 @@ def application(settings: Settings) -> ASGIApp:
 
 def described(settings: Settings) -> FastAPI:
     """Return the routes with their OpenAPI description, without the door in front of them."""
-    path = Path(settings.sinks.sqlite.path)
     process = FlowProcess()
 
     @contextlib.asynccontextmanager
@@ -66,7 +64,7 @@ def described(settings: Settings) -> FastAPI:
     app.include_router(_service(settings))
     for routes in (metrics(settings, process), results(settings), reviews(settings), flow(process)):
         app.include_router(routes, dependencies=token)
-    app.include_router(live(path))
+    app.include_router(live(settings))
     return app
 
 

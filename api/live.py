@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import time
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import orjson
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
-from connectors.sqlite_watch import SqliteWatch
+from connectors.watch import Watch, open_watch
+from tapewatch.settings import Settings
 
 #: Streams at one time; each looks at the store for itself, so that a slow client keeps up nobody else.
 MOST_STREAMS = 16
-_SECONDS_BETWEEN_LOOKS = 0.25
 #: A look is followed by a pause this many times as long, so that a stream takes a fifth of a core at most.
 _PAUSE_PER_LOOK = 4.0
 _TRY_AGAIN_LATER = 1013
 
 
-def live(path: Path) -> APIRouter:
-    """Return the route that streams what comes into this database."""
+def live(settings: Settings) -> APIRouter:
+    """Return the route that streams what comes into the store of the settings."""
     routes = APIRouter()
     streams: set[WebSocket] = set()
 
@@ -35,7 +34,7 @@ def live(path: Path) -> APIRouter:
             return
         streams.add(socket)
         try:
-            watch = await anyio.to_thread.run_sync(SqliteWatch, path)
+            watch = await anyio.to_thread.run_sync(open_watch, settings)
             try:
                 await socket.accept()
                 await _until_it_closes(socket, watch)
@@ -47,7 +46,7 @@ def live(path: Path) -> APIRouter:
     return routes
 
 
-async def _until_it_closes(socket: WebSocket, watch: SqliteWatch) -> None:
+async def _until_it_closes(socket: WebSocket, watch: Watch) -> None:
     async with anyio.create_task_group() as both:
 
         async def receive() -> None:
@@ -65,7 +64,7 @@ async def _until_it_closes(socket: WebSocket, watch: SqliteWatch) -> None:
         both.start_soon(send)
 
 
-async def _send(socket: WebSocket, watch: SqliteWatch) -> None:
+async def _send(socket: WebSocket, watch: Watch) -> None:
     while True:
         begun = time.monotonic()
         changes = await anyio.to_thread.run_sync(watch.changes)
@@ -73,4 +72,4 @@ async def _send(socket: WebSocket, watch: SqliteWatch) -> None:
         for document in changes:
             await socket.send_text(orjson.dumps(document).decode())
         if not watch.more:
-            await anyio.sleep(max(_SECONDS_BETWEEN_LOOKS, _PAUSE_PER_LOOK * took))
+            await anyio.sleep(max(watch.seconds_between_looks, _PAUSE_PER_LOOK * took))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
@@ -14,10 +14,14 @@ from api.cursors import decoded, encoded
 from api.documents import AnomalyId, NewReview, Reviews
 from api.documents import Review as ReviewDocument
 from api.problems import Json, Problem
+from api.store import opened
 from connectors.reviews import write_review
-from connectors.sqlite_reviews import Review, review_page
+from connectors.sqlite_reviews import Review
+from connectors.store_questions import review_cursor
 from tapewatch.documents import rfc3339
 from tapewatch.settings import Settings
+
+_PLACE = ("reviewed_at", "anomaly_id", "transaction_id", "reviewer")
 
 
 class Asked(BaseModel):
@@ -27,12 +31,11 @@ class Asked(BaseModel):
 
     anomaly_id: AnomalyId | None = Field(None, description="Only reviews of this anomaly.")
     limit: int = Field(100, ge=1, le=1000, description="Most reviews of a page.")
-    cursor: str | None = Field(None, max_length=500, description="The `next` of the page before.")
+    cursor: str | None = Field(None, max_length=2000, description="The `next` of the page before.")
 
 
 def reviews(settings: Settings) -> APIRouter:
     """Return the routes that read and write reviews."""
-    path = Path(settings.sinks.sqlite.path)
     routes = APIRouter(tags=["reviews"])
 
     @routes.get("/api/reviews", response_model=Reviews)
@@ -40,12 +43,18 @@ def reviews(settings: Settings) -> APIRouter:
         """Return reviews of anomalies, newest first, page by page."""
         after = None
         if asked.cursor is not None:
-            at_time, at_row = decoded(asked.cursor, "reviews", int, int)
-            after = (at_time, at_row)
-        found = review_page(path, anomaly_id=asked.anomaly_id, after=after, limit=asked.limit + 1)
-        page = found[: asked.limit]
-        last = encoded("reviews", *page[-1].place) if len(found) > len(page) else None
-        return Json({"reviews": [_document(row.review) for row in page], "next": last})
+            text = (str, type(None))
+            at, *names = decoded(asked.cursor, "reviews", int, str, text, text)
+            # Nothing is before 1970.
+            after = review_cursor(dict(zip(_PLACE, (max(at, 0), *names), strict=True)))
+        with opened(settings) as store:
+            found = store.reviews(
+                anomaly_id=asked.anomaly_id, of_anomalies=True, limit=asked.limit + 1, after=after
+            )
+        page, last = found[: asked.limit], None
+        if len(found) > len(page):
+            last = encoded("reviews", *(page[-1][name] for name in _PLACE))
+        return Json({"reviews": [_document(row) for row in page], "next": last})
 
     @routes.post(
         "/api/reviews",
@@ -59,16 +68,11 @@ def reviews(settings: Settings) -> APIRouter:
         review = Review(new.anomaly_id, new.label, new.reviewer, new.notes, now)
         if not write_review(settings, review):
             raise HTTPException(404, f"`anomaly_id` must be that of a stored anomaly, was {new.anomaly_id}")
-        return Json(_document(review), status_code=201)
+        return Json(_document(asdict(review)), status_code=201)
 
     return routes
 
 
-def _document(review: Review) -> dict[str, Any]:
-    return {
-        "anomaly_id": review.anomaly_id,
-        "label": review.label,
-        "reviewer": review.reviewer,
-        "notes": review.notes,
-        "reviewed_at": rfc3339(review.reviewed_at),
-    }
+def _document(review: dict[str, Any]) -> dict[str, Any]:
+    told = {name: review[name] for name in ("anomaly_id", "label", "reviewer", "notes")}
+    return {**told, "reviewed_at": rfc3339(review["reviewed_at"])}

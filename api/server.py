@@ -12,6 +12,7 @@ import uvicorn
 
 from api.app import application
 from connectors.sqlite_schema import open_for_writing
+from connectors.store import kind_of_store, open_results
 from tapewatch.errors import UserError
 from tapewatch.log import log
 from tapewatch.settings import ApiSettings, Settings
@@ -28,14 +29,12 @@ def serve(settings: Settings) -> None:
     Raises
     ------
     UserError
-        If the address cannot be listened on, would be open to others without a token, or the results
-        database cannot be used.
+        If the address cannot be listened on, would be open to others without a token, or the store of
+        results cannot be used.
     """
     listener = listen(settings.api)
     with listener:
-        path = Path(settings.sinks.sqlite.path)
-        # Reviews are written there, and a wrong place is better known now than with the first of them.
-        open_for_writing(path).close()
+        _check_store(settings)
         _use_our_log()
         server = uvicorn.Server(
             uvicorn.Config(
@@ -63,6 +62,15 @@ def serve(settings: Settings) -> None:
         log.info("API on http://%s:%d, described at /docs", f"[{host}]" if ":" in host else host, port)
         server.run(sockets=[listener])
     log.info("API ended")
+
+
+def _check_store(settings: Settings) -> None:
+    """Refuse a place that cannot be used: better known now than with the first request."""
+    if kind_of_store(settings) == "elasticsearch":
+        open_results(settings).close()
+    else:
+        # Reviews are written there.
+        open_for_writing(Path(settings.sinks.sqlite.path)).close()
 
 
 def listen(settings: ApiSettings) -> socket.socket:

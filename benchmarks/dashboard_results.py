@@ -55,6 +55,18 @@ def results() -> Iterator[Results]:
         )
 
 
+def newest(number: int) -> Results:
+    """Return one anomaly that comes after all others and is worse; numbers follow each other in time."""
+    name, key = f"{number:032x}", KEYS[number % len(KEYS)]
+    start = trading_days()[-1] + (MINUTES + number) * MINUTE
+    anomaly = Anomaly(
+        f"f{name[1:]}", f"f{name[1:]}", 1, "market", "high_volume", "XSIM.TAPE", 95, 0, key, key,
+        start + MINUTE, start, start + MINUTE, 99.0, 6.5, 4.0, 90_000.0, 10_000.0,
+        f"New anomaly {number} of the tape", {"trades": 1.0}, start + MINUTE + SECOND,
+    )  # fmt: skip
+    return Results(key, 0, "XSIM.TAPE", "market", [], [anomaly])
+
+
 def _anomalies(
     rng: np.random.Generator, number: int, key: str, starts: np.ndarray[tuple[int], np.dtype[np.int64]]
 ) -> Iterator[Anomaly]:

@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+import orjson
+
 from connectors.elasticsearch_client import check_server, connect, explained
 from connectors.elasticsearch_queries import PAGE, Query, buckets_of, document_of, exact
 from connectors.elasticsearch_schema import alias
+from connectors.store_memory import Memory
 from connectors.store_questions import Document
 from tapewatch.errors import UserError
 from tapewatch.settings_elasticsearch import ElasticsearchSettings
@@ -17,6 +20,8 @@ from tapewatch.settings_elasticsearch import ElasticsearchSettings
 Answer = TypeVar("Answer")
 #: How often, and after how many seconds, an index that is not ready yet is asked again.
 _TRIES, _PAUSE = 10, 0.2
+#: Hits up to which an answer is remembered.
+_MOST_REMEMBERED = 1_000
 
 
 class Searching:
@@ -26,27 +31,48 @@ class Searching:
     ----------
     settings
         The section ``sinks.elasticsearch``.
+    remember
+        Keep answers until `look_again` finds that something has changed.
     """
 
-    def __init__(self, settings: ElasticsearchSettings) -> None:
+    def __init__(self, settings: ElasticsearchSettings, *, remember: bool = False) -> None:
         self._settings = settings
+        self._memory = Memory[Query]() if remember else None
         self._client = connect(settings)
         check_server(self._client, settings)
 
     def search(self, kind: str, query: Sequence[Query] = (), **body: Any) -> Query:  # noqa: ANN401 - any JSON
-        """Return the answer to a search over all documents of a kind."""
-        answer = self._ask(
-            partial(
-                self._client.search,
-                index=alias(self._settings.index_prefix, kind),
-                ignore_unavailable=True,
-                allow_no_indices=True,
-                allow_partial_search_results=False,
-                query={"bool": {"filter": list(query)}},
-                **body,
+        """Return the answer to a search over all documents of a kind; not to be changed."""
+        body["query"] = {"bool": {"filter": list(query)}}
+
+        def ask() -> Query:
+            return dict(
+                self._ask(
+                    partial(
+                        self._client.search,
+                        index=alias(self._settings.index_prefix, kind),
+                        ignore_unavailable=True,
+                        allow_no_indices=True,
+                        allow_partial_search_results=False,
+                        **body,
+                    )
+                ).body
             )
+
+        if self._memory is None or body.get("size", 0) > _MOST_REMEMBERED:
+            return ask()
+        return self._memory.now.answer((kind, orjson.dumps(body, option=orjson.OPT_SORT_KEYS)), ask)
+
+    def look_again(self, kinds: Sequence[str]) -> None:
+        """Forget the answers if any document of these kinds has come, changed or gone."""
+        if self._memory is None:
+            return
+        # Whatever is done to a document gives it a higher number.
+        asked = {"highest": {"max": {"field": "_seq_no"}}, "sum": {"sum": {"field": "_seq_no"}}}
+        answers = self._several(kinds, {"size": 0, "track_total_hits": True, "aggs": asked})
+        self._memory.at(
+            orjson.dumps([[answer["hits"]["total"], answer.get("aggregations")] for answer in answers])
         )
-        return dict(answer.body)
 
     def _ask(self, ask: Callable[[], Answer]) -> Answer:
         """Return an answer of all days; one whose index is just being made is waited for."""
@@ -110,21 +136,23 @@ class Searching:
 
     def counts(self, kinds: Sequence[str]) -> dict[str, int]:
         """Return the number of documents of each kind."""
+        answers = self._several(kinds, {"size": 0, "track_total_hits": True})
+        return {kind: answer["hits"]["total"]["value"] for kind, answer in zip(kinds, answers, strict=True)}
+
+    def _several(self, kinds: Sequence[str], body: Query) -> list[Query]:
+        """Return the answers to the same search over each of these kinds."""
         searches: list[Query] = []
         for kind in kinds:
             name = alias(self._settings.index_prefix, kind)
             searches += [
-                {"index": name, "ignore_unavailable": True, "allow_partial_search_results": False},
-                {"size": 0, "track_total_hits": True},
-            ]
-        answers = self._ask(partial(self._client.msearch, searches=searches))["responses"]
-        found = {}
+                {"index": name, "ignore_unavailable": True, "allow_partial_search_results": False}, body
+            ]  # fmt: skip
+        answers: list[Query] = self._ask(partial(self._client.msearch, searches=searches))["responses"]
         for kind, answer in zip(kinds, answers, strict=True):
             if "error" in answer:
                 why = answer["error"]["type"]
                 raise UserError(f"{self._settings.url} does not let us count the {kind}: {why}")
-            found[kind] = answer["hits"]["total"]["value"]
-        return found
+        return answers
 
     def close(self) -> None:
         """Close the connections."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 
 from connectors.sqlite_reviews import Review, add_review
+from connectors.store import kind_of_store
 from tapewatch.errors import UserError
 from tapewatch.settings import Settings
 from tapewatch.settings_elasticsearch import ElasticsearchSettings
@@ -29,8 +30,7 @@ def write_review(settings: Settings, review: Review) -> bool:
     UserError
         If the store cannot be written.
     """
-    kind = next((kind for kind in settings.sinks.kinds if kind in ("sqlite", "elasticsearch")), "sqlite")
-    if kind == "sqlite":
+    if kind_of_store(settings) == "sqlite":
         return add_review(Path(settings.sinks.sqlite.path), review)
     return _add_to_elasticsearch(settings.sinks.elasticsearch, review)
 

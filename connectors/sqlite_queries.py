@@ -51,25 +51,66 @@ SELECT s.key, s.width, s.dataset, s.instrument_id,
      AND b.instrument_id = s.instrument_id ORDER BY ts_start DESC LIMIT 1) AS ts_last
 FROM series s WHERE s.instrument_id IS NOT NULL ORDER BY 1, 2, 3, 4
 """
-# The first and the last bar of each step, and what is between them; integers are summed as such.
+# Each step of each series by what can be added up in any order, then its first and last bar by the primary
+# key; at last the series of a dataset together. Integers are summed as such.
 COARSER = """
-WITH chosen AS (
-  SELECT *, ts_start / :step * :step AS step FROM bars
-  WHERE key = :key AND width = :width AND ts_start >= :start AND ts_start < :end
+WITH parts AS MATERIALIZED (
+  SELECT dataset, instrument_id, ts_start / :step * :step AS step, min(ts_start) AS first,
+    max(ts_start) AS last, max(high) AS high, min(low) AS low, sum(volume) AS volume, sum(trades) AS trades,
+    sum(vwap * volume) AS paid, sum(CASE WHEN vwap IS NOT NULL THEN volume END) AS paid_volume,
+    sum(buy_volume) AS buy_volume, sum(sell_volume) AS sell_volume, max(max_size) AS max_size,
+    min(final) AS final
+  FROM bars WHERE key = :key AND width = :width AND ts_start >= :start AND ts_start < :end
+  GROUP BY dataset, instrument_id, step
 ), edges AS (
-  SELECT *, row_number() OVER (PARTITION BY step, dataset ORDER BY ts_start, instrument_id) AS from_first,
-    row_number() OVER (PARTITION BY step, dataset ORDER BY ts_start DESC, instrument_id DESC) AS from_last
-  FROM chosen
+  SELECT *, row_number() OVER (PARTITION BY step, dataset ORDER BY first, instrument_id) AS from_first,
+    row_number() OVER (PARTITION BY step, dataset ORDER BY last DESC, instrument_id DESC) AS from_last
+  FROM parts
 )
-SELECT key, max(CASE from_last WHEN 1 THEN instrument_id END) AS instrument_id, dataset, :name AS width,
-  step AS ts_start, step + :step AS ts_end, max(CASE from_first WHEN 1 THEN open END) AS open,
-  max(high) AS high, min(low) AS low, max(CASE from_last WHEN 1 THEN close END) AS close,
-  sum(volume) AS volume, sum(trades) AS trades,
-  sum(vwap * volume) / sum(CASE WHEN vwap IS NOT NULL THEN volume END) AS vwap,
-  sum(buy_volume) AS buy_volume, sum(sell_volume) AS sell_volume, max(max_size) AS max_size,
-  min(final) AS final
-FROM edges GROUP BY step, dataset ORDER BY step, dataset LIMIT :limit
+SELECT :key AS key, max(CASE from_last WHEN 1 THEN e.instrument_id END) AS instrument_id, e.dataset,
+  :name AS width, step AS ts_start, step + :step AS ts_end,
+  max(CASE from_first WHEN 1 THEN f.open END) AS open, max(e.high) AS high, min(e.low) AS low,
+  max(CASE from_last WHEN 1 THEN l.close END) AS close,
+  sum(e.volume) AS volume, sum(e.trades) AS trades, sum(paid) / sum(paid_volume) AS vwap,
+  sum(e.buy_volume) AS buy_volume, sum(e.sell_volume) AS sell_volume, max(e.max_size) AS max_size,
+  min(e.final) AS final
+FROM edges e
+JOIN bars f ON (f.key, f.width, f.dataset, f.instrument_id, f.ts_start)
+  = (:key, :width, e.dataset, e.instrument_id, e.first)
+JOIN bars l ON (l.key, l.width, l.dataset, l.instrument_id, l.ts_start)
+  = (:key, :width, e.dataset, e.instrument_id, e.last)
+GROUP BY step, e.dataset ORDER BY step, e.dataset LIMIT :limit
 """
+# What an index holds says which cells there are; only the worst row of each cell shown is looked up.
+LANES = """
+WITH cells AS MATERIALIZED (
+  SELECT key, ts_event / :step * :step AS step, max(severity) AS severity, count(*) AS anomalies
+  FROM anomalies WHERE ts_event >= :start AND ts_event < :end AND severity >= :least GROUP BY 1, 2
+), lanes AS (
+  SELECT key, max(severity) AS worst FROM cells GROUP BY key ORDER BY worst DESC, key LIMIT :limit
+)
+SELECT c.key, c.step AS ts_start, c.severity, a.detector, a.reason, c.anomalies
+FROM lanes w CROSS JOIN cells c ON c.key = w.key CROSS JOIN anomalies a ON a.rowid = (
+  SELECT rowid FROM anomalies x WHERE x.key = c.key AND x.severity = c.severity
+  AND x.ts_event >= max(c.step, :start) AND x.ts_event < min(c.step + :step, :end)
+  ORDER BY x.ts_event, x.id LIMIT 1)
+ORDER BY worst DESC, c.key, step
+"""
+
+REVIEWS = """
+SELECT anomaly_id, transaction_id, label, reviewer, notes, reviewed_at FROM reviews
+WHERE (:anomaly IS NULL OR anomaly_id = :anomaly) AND (:reviewer IS NULL OR reviewer = :reviewer)
+  AND (:label IS NULL OR label = :label) AND (NOT :of_anomalies OR anomaly_id NOT NULL) AND {further}
+ORDER BY reviewed_at DESC, anomaly_id, transaction_id, reviewer LIMIT :limit
+"""
+# What is null comes before any text, also the empty one.
+_NAMED = "{0} NOT NULL, ifnull({0}, '')"
+_NAMES = ("anomaly_id", "transaction_id", "reviewer")
+REVIEWS_BEHIND = (
+    "reviewed_at <= :after_reviewed_at AND (reviewed_at < :after_reviewed_at OR "
+    f"({', '.join(_NAMED.format(name) for name in _NAMES)}) > "
+    f"({', '.join(_NAMED.format(f':after_{name}') for name in _NAMES)}))"
+)
 
 
 def where_of(wanted: Wanted) -> tuple[str, list[object]]:

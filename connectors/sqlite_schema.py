@@ -59,15 +59,17 @@ _TABLES = (
     key TEXT NOT NULL, instrument_id INTEGER NOT NULL, ts_start INTEGER NOT NULL, standing TEXT)
     WITHOUT ROWID""",
 )
-# Stores of this version may be older than these; they get them when they are next written.
+# Stores of this version may be older than these; they get them when they are next written. What is counted
+# over time is read from the indices alone, without the rows.
 _LATER_INDICES = (
     "CREATE INDEX IF NOT EXISTS anomalies_by_incident ON anomalies (incident)",
     "CREATE INDEX IF NOT EXISTS anomalies_by_start ON anomalies (ts_start)",
+    "CREATE INDEX IF NOT EXISTS anomalies_over_time ON anomalies (ts_event, key, severity, detector)",
+    "CREATE INDEX IF NOT EXISTS anomalies_of_key ON anomalies (key, ts_event, severity)",
+    "CREATE INDEX IF NOT EXISTS anomalies_of_detector ON anomalies (detector, ts_event, severity)",
+    *(f"DROP INDEX IF EXISTS anomalies_by_{name}" for name in ("time", "key", "detector")),
 )
 _INDICES = (
-    "CREATE INDEX anomalies_by_time ON anomalies (ts_event)",
-    "CREATE INDEX anomalies_by_key ON anomalies (key, ts_event)",
-    "CREATE INDEX anomalies_by_detector ON anomalies (detector, ts_event)",
     "CREATE INDEX anomalies_by_severity ON anomalies (severity)",
     *_LATER_INDICES,
     "CREATE INDEX reviews_by_anomaly ON reviews (anomaly_id)",

@@ -62,6 +62,8 @@ class SqliteWatch:
     []
     """
 
+    seconds_between_looks = 0.25
+
     def __init__(self, path: Path, most: int = 1_000) -> None:
         self._path, self._most = path, most
         self._opened: _Opened | None = None

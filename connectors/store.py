@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from connectors.store_incidents import incidents, verdicts
-from connectors.store_questions import STEPS, Document, Wanted, check_points
+from connectors.store_questions import STEPS, Document, Wanted, WantedReviews, check_points
 from tapewatch.errors import UserError
 from tapewatch.settings import WIDTHS, Settings
 
@@ -181,14 +181,13 @@ class Store(ABC):
 
     @abstractmethod
     def reviews(
-        self,
-        *,
-        anomaly_id: str | None = None,
-        reviewer: str | None = None,
-        label: int | None = None,
-        limit: int = 100,
+        self, *, limit: int = 100, after: str | None = None, **wanted: Unpack[WantedReviews]
     ) -> list[Document]:
-        """Return what people said of anomalies and transactions, newest first."""
+        """Return what people said of anomalies and transactions, newest first.
+
+        Those behind the cursor ``after`` if it is given (`store_questions.review_cursor`); those of one time
+        in order of what they are of and of whom.
+        """
 
     @abstractmethod
     def series(self) -> list[Document]:
@@ -230,6 +229,10 @@ class Store(ABC):
         }
 
     @abstractmethod
+    def look_again(self) -> None:
+        """Forget what was remembered and has changed since."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of the store."""
 
@@ -242,8 +245,16 @@ class Store(ABC):
         self.close()
 
 
-def open_results(settings: Settings) -> Store:
+def kind_of_store(settings: Settings) -> str:
+    """Return the first of ``sinks.kinds`` that can be read, ``sqlite`` if there is none."""
+    return next((kind for kind in settings.sinks.kinds if kind in ("sqlite", "elasticsearch")), "sqlite")
+
+
+def open_results(settings: Settings, *, remember: bool = False) -> Store:
     """Return the store that the settings write to: the first of ``sinks.kinds`` that can be read.
+
+    One that is to ``remember`` does not ask the same again while nothing has changed; `Store.look_again`
+    says when to find out.
 
     Raises
     ------
@@ -257,13 +268,10 @@ def open_results(settings: Settings) -> Store:
       ...
     tapewatch.errors.UserError: there are no results at `sinks.sqlite.path` ...none-here.db; run the flow ...
     """
-    for kind in settings.sinks.kinds:
-        if kind == "sqlite":
-            break
-        if kind == "elasticsearch":
-            from connectors.store_elasticsearch import ElasticsearchStore
+    if kind_of_store(settings) == "elasticsearch":
+        from connectors.store_elasticsearch import ElasticsearchStore
 
-            return ElasticsearchStore(settings.sinks.elasticsearch)
+        return ElasticsearchStore(settings.sinks.elasticsearch, remember=remember)
     from connectors.store_sqlite import SqliteStore
 
-    return SqliteStore(Path(settings.sinks.sqlite.path))
+    return SqliteStore(Path(settings.sinks.sqlite.path), remember=remember)

@@ -29,10 +29,12 @@ from connectors.store_questions import (
     ORDERS,
     Document,
     Wanted,
+    WantedReviews,
     check_range,
     check_step,
     of_incidents,
     place_of,
+    review_place_of,
 )
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS, rfc3339
 from tapewatch.errors import UserError
@@ -46,6 +48,8 @@ class ElasticsearchStore(Store):
     ----------
     settings
         The section ``sinks.elasticsearch``.
+    remember
+        Keep answers until `look_again` finds that something has changed.
 
     Raises
     ------
@@ -53,9 +57,9 @@ class ElasticsearchStore(Store):
         If the server does not answer or does not let us in; from any method, if it refuses.
     """
 
-    def __init__(self, settings: ElasticsearchSettings) -> None:
+    def __init__(self, settings: ElasticsearchSettings, *, remember: bool = False) -> None:
         self.place = f"{settings.url}/{settings.index_prefix}-*"
-        self._searching = Searching(settings)
+        self._searching = Searching(settings, remember=remember)
 
     def anomalies(
         self, *, limit: int = 100, after: str | None = None, order: str = "newest", **wanted: Unpack[Wanted]
@@ -252,19 +256,22 @@ class ElasticsearchStore(Store):
         return self._searching.hits("profiles", query, [{"user_id": "asc"}], PROFILE_FIELDS, limit, behind)
 
     def reviews(
-        self,
-        *,
-        anomaly_id: str | None = None,
-        reviewer: str | None = None,
-        label: int | None = None,
-        limit: int = 100,
+        self, *, limit: int = 100, after: str | None = None, **wanted: Unpack[WantedReviews]
     ) -> list[Document]:
-        """Return what people said of anomalies and transactions, newest first."""
-        asked = {"anomaly_id": anomaly_id, "reviewer": reviewer, "label": label}
-        query = [{"term": {name: value}} for name, value in asked.items() if value is not None]
+        """Return what people said of anomalies and transactions; see `Store`."""
+        asked = {name: wanted.get(name) for name in ("anomaly_id", "reviewer", "label")}
+        query: list[Query] = [{"term": {name: value}} for name, value in asked.items() if value is not None]
         others = ("anomaly_id", "transaction_id", "reviewer")
         sort: list[Query] = [{name: {"order": "asc", "missing": "_first"}} for name in others]
-        return self._searching.hits("reviews", query, [{"reviewed_at": "desc"}, *sort], REVIEW_FIELDS, limit)
+        if wanted.get("of_anomalies"):
+            query.append({"exists": {"field": "anomaly_id"}})
+        behind: list[Any] | None = None
+        if after is not None:
+            place = review_place_of(after)
+            behind = [rfc3339(place.reviewed_at), place.anomaly_id, place.transaction_id, place.reviewer]
+        return self._searching.hits(
+            "reviews", query, [{"reviewed_at": "desc"}, *sort], REVIEW_FIELDS, limit, behind
+        )
 
     def series(self) -> list[Document]:
         """Return each series of bars: key, width, dataset, instrument_id, ``ts_first``, ``ts_last`` (ns)."""
@@ -293,7 +300,11 @@ class ElasticsearchStore(Store):
 
     def span(self) -> tuple[int, int] | None:
         """Return the first and the last event time (ns) of bars and anomalies, None without any."""
-        ends = [(row["ts_first"], row["ts_last"]) for row in self.series()]
+        # Bars begin and end at whole seconds, which the milliseconds of an aggregation can tell.
+        asked = {"first": {"min": {"field": "ts_start"}}, "last": {"max": {"field": "ts_end"}}}
+        found = self._searching.search("bars", size=0, track_total_hits=False, aggs=asked)
+        bars = [found.get("aggregations", {}).get(name, {}).get("value") for name in asked]
+        ends = [(int(bars[0]) * MS, int(bars[1]) * MS)] if bars[0] is not None else []
         first = self._searching.hits("anomalies", [], [{"ts_start": "asc"}], ["ts_start"], 1)
         last = self._searching.hits("anomalies", [], [{"ts_event": "desc"}], ["ts_event"], 1)
         if first and last:
@@ -301,6 +312,10 @@ class ElasticsearchStore(Store):
         if not ends:
             return None
         return min(first for first, _ in ends), max(last for _, last in ends)
+
+    def look_again(self) -> None:
+        """Forget what was remembered if any document has come, changed or gone."""
+        self._searching.look_again(TABLES)
 
     def close(self) -> None:
         """Close the connections."""

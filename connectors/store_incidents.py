@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol, Unpack
 
-from connectors.store_questions import Document, Wanted, cursor
+from connectors.store_questions import Document, Wanted, WantedReviews, cursor
 
 #: Most anomalies that are looked at in one go for the next incidents.
 _MOST_AT_ONCE = 1000
@@ -22,12 +22,7 @@ class _Answers(Protocol):
     ) -> list[Document]: ...
 
     def reviews(
-        self,
-        *,
-        anomaly_id: str | None = None,
-        reviewer: str | None = None,
-        label: int | None = None,
-        limit: int = 100,
+        self, *, limit: int = 100, after: str | None = None, **wanted: Unpack[WantedReviews]
     ) -> list[Document]: ...
 
 

@@ -51,6 +51,18 @@ class Wanted(TypedDict, total=False):
     incidents: Sequence[str] | None
 
 
+class WantedReviews(TypedDict, total=False):
+    """Which reviews are meant; without a word, all.
+
+    ``of_anomalies`` leaves out those of transactions alone.
+    """
+
+    anomaly_id: str | None
+    reviewer: str | None
+    label: int | None
+    of_anomalies: bool
+
+
 def of_incidents(wanted: Wanted, names: Sequence[str]) -> Wanted:
     """Return what is wanted, of these incidents only."""
     narrowed = wanted.copy()
@@ -87,6 +99,39 @@ def place_of(after: str) -> Place:
     if not (number and type(ts_event) is int and 0 <= ts_event < 2**63 and isinstance(name, str)):
         raise UserError(f"`after` must be a cursor of an earlier page, was {after[:80]!r}")
     return Place(severity, ts_event, name)
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewPlace:
+    """Where a page of reviews ends: what they are named by."""
+
+    reviewed_at: int
+    anomaly_id: str | None
+    transaction_id: str | None
+    reviewer: str | None
+
+
+def review_cursor(review: Document) -> str:
+    """Return what ``after`` takes to go on behind this review.
+
+    >>> review_place_of(review_cursor({"reviewed_at": 7, "anomaly_id": "00ff", "reviewer": "ana"}))
+    ReviewPlace(reviewed_at=7, anomaly_id='00ff', transaction_id=None, reviewer='ana')
+    """
+    place = [review.get(name) for name in ("reviewed_at", "anomaly_id", "transaction_id", "reviewer")]
+    return base64.urlsafe_b64encode(orjson.dumps(place)).decode()
+
+
+def review_place_of(after: str) -> ReviewPlace:
+    """Return the place that a cursor of reviews stands for; `UserError` if it is none."""
+    try:
+        reviewed_at, *names = orjson.loads(base64.urlsafe_b64decode(after.encode()))
+        anomaly_id, transaction_id, reviewer = names
+    except (TypeError, ValueError):
+        raise UserError(f"`after` must be a cursor of an earlier page, was {after[:80]!r}") from None
+    known = type(reviewed_at) is int and 0 <= reviewed_at < 2**63
+    if not known or not all(name is None or isinstance(name, str) for name in names):
+        raise UserError(f"`after` must be a cursor of an earlier page, was {after[:80]!r}")
+    return ReviewPlace(reviewed_at, anomaly_id, transaction_id, reviewer)
 
 
 def step_name(step_ns: int) -> str:

@@ -5,29 +5,53 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import orjson
 
-from connectors.sqlite_queries import ANOMALY, BAR, COARSER, HEADS, ORDER_BY, SCORE, SERIES, behind, where_of
+from connectors.sqlite_queries import (
+    ANOMALY,
+    BAR,
+    COARSER,
+    HEADS,
+    LANES,
+    ORDER_BY,
+    REVIEWS,
+    REVIEWS_BEHIND,
+    SCORE,
+    SERIES,
+    behind,
+    where_of,
+)
 from connectors.sqlite_schema import TABLES, explain, open_for_reading
 from connectors.store import Store
+from connectors.store_memory import Memory
 from connectors.store_questions import (
     ORDERS,
     Document,
     Place,
     Wanted,
+    WantedReviews,
     check_range,
     check_step,
     of_incidents,
     place_of,
+    review_place_of,
     step_name,
 )
 from tapewatch.errors import UserError
 
 _FIRST, _LAST = -(2**63), 2**63 - 1
+#: Names of columns, and rows.
+_Answer = tuple[list[str], list[tuple[Any, ...]]]
+_MOST_REMEMBERED = 1_000
 _PROFILE_OBJECTS = ("locations", "merchant_categories", "payment_methods", "hours")
+
+
+def _is_small(answer: _Answer) -> bool:
+    return len(answer[1]) <= _MOST_REMEMBERED
 
 
 class SqliteStore(Store):
@@ -37,6 +61,8 @@ class SqliteStore(Store):
     ----------
     path
         The database file (``sinks.sqlite.path``).
+    remember
+        Keep answers until something is written: for who asks the same again and again.
 
     Raises
     ------
@@ -51,20 +77,29 @@ class SqliteStore(Store):
     tapewatch.errors.UserError: there are no results at `sinks.sqlite.path` ...none-here.db; run the flow ...
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, remember: bool = False) -> None:
         self.path = path
         self.place = str(path)
         self._connection = open_for_reading(path)
         self._lock = threading.Lock()
+        self._memory = Memory[_Answer]() if remember else None
 
     def _rows(self, query: str, *values: object, **named: object) -> list[Document]:
+        def ask() -> _Answer:
+            cursor = self._connection.execute(query, named or values)
+            return [column[0] for column in cursor.description], cursor.fetchall()
+
         try:
             with self._lock:
-                cursor = self._connection.execute(query, named or values)
-                rows = cursor.fetchall()
+                if self._memory is None:
+                    names, rows = ask()
+                else:
+                    # Changes whenever another connection has written.
+                    version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+                    question = (query, values, *sorted(named.items()))
+                    names, rows = self._memory.at(version).answer(question, ask, _is_small)
         except sqlite3.Error as error:
             raise UserError(explain(error, self.path)) from error
-        names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def anomalies(
@@ -115,22 +150,7 @@ class SqliteStore(Store):
     ) -> list[Document]:
         """Return the worst anomaly of each key and step; see `Store`."""
         check_step(start, end, step_ns)
-        return self._rows(
-            """
-            WITH seen AS (SELECT id, key, ts_event, severity, ts_event / ? * ? AS step FROM anomalies
-                          WHERE ts_event >= ? AND ts_event < ? AND severity >= ?),
-            worst AS (SELECT key, max(severity) AS severity FROM seen GROUP BY key
-                      ORDER BY severity DESC, key LIMIT ?),
-            cells AS (SELECT s.id, w.severity AS worst, s.step,
-                      count(*) OVER (PARTITION BY s.key, s.step) AS anomalies,
-                      row_number() OVER (PARTITION BY s.key, s.step
-                                         ORDER BY s.severity DESC, s.ts_event, s.id) AS place
-                      FROM seen s JOIN worst w ON w.key = s.key)
-            SELECT a.key, step AS ts_start, a.severity, detector, reason, anomalies
-            FROM cells c JOIN anomalies a ON a.id = c.id WHERE place = 1 ORDER BY worst DESC, a.key, step
-            """,
-            step_ns, step_ns, start, end, min_severity, limit,
-        )  # fmt: skip
+        return self._rows(LANES, start=start, end=end, step=step_ns, least=min_severity, limit=limit)
 
     def histogram(self, step_ns: int, **wanted: Unpack[Wanted]) -> list[Document]:
         """Return how many anomalies each detector has in each step; see `Store`."""
@@ -261,24 +281,16 @@ class SqliteStore(Store):
         return rows
 
     def reviews(
-        self,
-        *,
-        anomaly_id: str | None = None,
-        reviewer: str | None = None,
-        label: int | None = None,
-        limit: int = 100,
+        self, *, limit: int = 100, after: str | None = None, **wanted: Unpack[WantedReviews]
     ) -> list[Document]:
-        """Return what people said of anomalies and transactions, newest first."""
+        """Return what people said of anomalies and transactions; see `Store`."""
+        place = None if after is None else review_place_of(after)
         return self._rows(
-            "SELECT anomaly_id, transaction_id, label, reviewer, notes, reviewed_at FROM reviews "
-            "WHERE (?1 IS NULL OR anomaly_id = ?1) AND (?2 IS NULL OR reviewer = ?2) "
-            "AND (?3 IS NULL OR label = ?3) "
-            "ORDER BY reviewed_at DESC, anomaly_id, transaction_id, reviewer LIMIT ?4",
-            anomaly_id,
-            reviewer,
-            label,
-            limit,
-        )
+            REVIEWS.format(further=REVIEWS_BEHIND if place else "true"),
+            anomaly=wanted.get("anomaly_id"), reviewer=wanted.get("reviewer"), label=wanted.get("label"),
+            of_anomalies=wanted.get("of_anomalies", False), limit=limit,
+            **({f"after_{name}": value for name, value in asdict(place).items()} if place else {}),
+        )  # fmt: skip
 
     def series(self) -> list[Document]:
         """Return each series of bars: key, width, dataset, instrument_id, ``ts_first``, ``ts_last`` (ns)."""
@@ -306,6 +318,9 @@ class SqliteStore(Store):
         if not ends:
             return None
         return min(first for first, _ in ends), max(last for _, last in ends)
+
+    def look_again(self) -> None:
+        """Do nothing: each question finds out for itself whether something was written."""
 
     def close(self) -> None:
         """Close the file, once no other thread is reading from it."""

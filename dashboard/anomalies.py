@@ -31,12 +31,14 @@ def _show(store: Store, settings: Settings) -> None:
     chosen, wanted = _filters(settings)
     bounds = range_of(store, chosen)
     if bounds is not None:
+        given = wanted.copy()
         start, end = wanted["start"], wanted["end"]
         start, end = bounds[0] if start is None else start, bounds[1] if end is None else end
         wanted["start"], wanted["end"] = start, end
         if start < end:
             _over_time(store, wanted, start, end)
-            _list(store, wanted)
+            # Without bounds the order alone leads to what is shown.
+            _list(store, wanted if RANGES[chosen] else given)
         else:
             st.warning("`From` must be before `Until`; correct one of them in `Time`.")
     opened = st.query_params.get("id")
@@ -91,7 +93,7 @@ def _over_time(store: Store, wanted: Wanted, start: int, end: int) -> None:
     rows = store.histogram(step, **wanted)
     if rows:
         chart = counts(rows, start, end, step, colours())
-        st.altair_chart(chart, width="stretch", key="counts", alt="How many anomalies over time")
+        st.vega_lite_chart(chart, width="stretch", key="counts", alt="How many anomalies over time")
 
 
 def _list(store: Store, wanted: Wanted) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import altair as alt
 import streamlit as st
 
 # Severity 50 is once a day, 75 once in a hundred days: the colours change where the meaning does.
@@ -26,9 +25,9 @@ class Colours:
     outline: str
 
     @property
-    def scale(self) -> Any:  # noqa: ANN401 - Altair's own
-        """Severity from 0 to 100 to a colour."""
-        return alt.Scale(domain=_BOUNDS, range=list(self.severity), interpolate="rgb", clamp=True)
+    def scale(self) -> dict[str, Any]:
+        """Severity from 0 to 100 to a colour, as Vega-Lite has it."""
+        return {"domain": _BOUNDS, "range": list(self.severity), "interpolate": "rgb", "clamp": True}
 
 
 _LIGHT = Colours(

@@ -7,7 +7,7 @@ import time
 
 import streamlit as st
 
-from dashboard.control_plan import CONFIGURED, FILES, REPLAY, SIMULATION, SOURCES, Asked, commands
+from dashboard.control_plan import CONFIGURED, FILES, REPLAY, SIMULATION, SOURCES, Asked, commands, prepare
 from dashboard.door import within_reach
 from dashboard.processes import Process, Processes
 from dashboard.words import DETECTORS, span_of
@@ -100,7 +100,9 @@ def _paths(text: str) -> tuple[str, ...]:
 def _start(asked: Asked, known: list[str], settings: Settings) -> None:
     try:
         with st.spinner("Starting …"):
-            for one in commands(asked, known, settings, processes().folder("flow")):
+            planned = commands(asked, known, settings, processes().folder("flow"))
+            prepare(asked, settings)
+            for one in planned:
                 processes().start(one.name, one.about, one.command, one.environment)
     except UserError as error:
         st.error(str(error), icon=":material/error:")

@@ -39,6 +39,20 @@ class Command:
     environment: dict[str, str]
 
 
+def prepare(asked: Asked, settings: Settings) -> None:
+    """Make what is to be there before anything starts: the topic, which a flow refuses to miss.
+
+    Raises
+    ------
+    UserError
+        If the brokers do not answer, or do not let us make it.
+    """
+    if asked.source == REPLAY:
+        from connectors.kafka_client import ensure_topic
+
+        ensure_topic(settings.kafka, settings.kafka.topic)
+
+
 def commands(asked: Asked, known: Sequence[str], settings: Settings, folder: Path) -> list[Command]:
     """Return what is to be started, in this order.
 
@@ -81,7 +95,7 @@ def commands(asked: Asked, known: Sequence[str], settings: Settings, folder: Pat
             }
         case "replay to Kafka":
             instead["TAPEWATCH_SOURCE__KIND"] = "kafka"
-            replay = [sys.executable, "-m", "tapewatch.cli", "replay", "--topic", settings.kafka.topic]
+            replay = [sys.executable, "-m", "tapewatch", "replay", "--topic", settings.kafka.topic]
             replay += ["--brokers", settings.kafka.brokers, "--speed", speed, "--", *asked.paths]
             found.append(
                 Command("replay", f"files to the topic {settings.kafka.topic}", replay, flow_environment())

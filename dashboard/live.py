@@ -7,7 +7,6 @@ is started again: the flow goes on from its last snapshot.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import shutil
 import signal
@@ -23,6 +22,7 @@ from types import FrameType
 
 from connectors.simulated_day import simulated
 from connectors.store import open_results
+from dashboard.processes import end
 from tapewatch.errors import UserError
 from tapewatch.flow_command import flow_command, flow_environment
 from tapewatch.log import log
@@ -77,13 +77,7 @@ class Kept:
         """End it as a signal does, or, if it does not heed that, for good."""
         if self.process is None:
             return
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        end(self.process, _GRACE_SECONDS)
         self.process = None
 
 

@@ -1,4 +1,4 @@
-"""The page on which everything is watched: it looks again every two seconds, part by part."""
+"""The page on which everything is watched: it looks again all the time, part by part."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ from tapewatch.settings import Settings
 
 #: Keys of the URL; see `streamlit` on ``bind``.
 KEY, DETECTOR = "key", "score"
-_SECONDS_BETWEEN_LOOKS = 1.5
+_SECONDS_BETWEEN_LOOKS = 0.8
 _MOST_KEYS, _MOST_NEW = 18, 12
 
 
 def page() -> None:
     """Draw the page."""
     # What is about to be drawn anew is not faded: here that is everything, all the time.
-    st.html("<style>[data-stale=true] { opacity: 1 !important; transition: none !important; }</style>")
+    # On a phone all ranges are to be seen.
+    st.html(
+        "<style>[data-stale=true] { opacity: 1 !important; transition: none !important; }"
+        "@media (max-width: 640px) { [data-testid=stButtonGroup] button "
+        "{ padding-inline: 0.4rem; min-width: 0 } }</style>"
+    )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.segmented_control(
             "Newest", list(RANGES), default="1 day", key="range", bind="query-params", required=True
@@ -79,7 +84,7 @@ def _lanes(lanes: list[Document], start: int, end: int, least: float) -> None:
         return
     step = step_ns(start, end)
     chart = swim_lane(lanes, start, end, step, colours())
-    event: Any = st.altair_chart(
+    event: Any = st.vega_lite_chart(
         chart, width="stretch", key="lanes", on_select=_choose, selection_mode=CELL,
         alt="Keys by time, coloured by the severity of the worst anomaly",
     )  # fmt: skip

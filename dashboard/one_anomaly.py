@@ -50,7 +50,7 @@ def _draw(store: Store, settings: Settings, anomaly: Document) -> None:
     review_form(store, settings, anomaly)
     if anomaly["contributions"]:
         st.markdown("**Why**")
-        st.altair_chart(
+        st.vega_lite_chart(
             shares(anomaly["contributions"], colours()), width="stretch", key=f"why-{anomaly['id']}",
             alt="Share of each feature in the score",
         )  # fmt: skip
@@ -90,11 +90,11 @@ def _around(store: Store, settings: Settings, anomaly: Document) -> None:
     near = store.anomalies(key=key, start=start, end=end + 1, limit=_MOST_MARKS, order="worst")
     st.markdown(f"**Around it** · bars of {bars[0]['width']}, UTC")
     shown = colours()
-    st.altair_chart(
+    st.vega_lite_chart(
         candles(bars, near, start, end, shown, anomaly["id"]), width="stretch", key=f"bars-{anomaly['id']}",
         alt=f"Prices of {key} around the anomaly",
     )  # fmt: skip
-    st.altair_chart(
+    st.vega_lite_chart(
         volumes(bars, start, end, shown), width="stretch", key=f"volume-{anomaly['id']}", alt="Volumes"
     )
     show_scores(store, settings, key, anomaly["detector"], start, end, f"scores-{anomaly['id']}")

@@ -47,6 +47,17 @@ class Process:
         return self.exit_status is None
 
 
+def end(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
+    """End a process as a signal does; if it does not heed that in time, its whole group for good."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(grace_seconds)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 class Processes:
     """Starts processes and ends them; may be used from several threads.
 
@@ -101,13 +112,7 @@ class Processes:
             process = self._found.get(name)
         if process is None or not process.running:
             return
-        process.popen.send_signal(signal.SIGTERM)
-        try:
-            process.popen.wait(grace_seconds)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.popen.pid, signal.SIGKILL)
-            process.popen.wait()
+        end(process.popen, grace_seconds)
 
     def tail(self, name: str, lines: int = 30) -> list[str]:
         """Return the last lines that a process wrote."""

@@ -1,27 +1,68 @@
-"""Looking at the results: opened anew for each look, as a store may be replaced at any time."""
+"""Looking at the results: in a store that may be replaced at any time."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import streamlit as st
 
 from connectors.store import Store, open_results
 from dashboard.words import RANGES
 from tapewatch.errors import UserError
-from tapewatch.settings import Settings, load
+from tapewatch.settings import Settings, SinkSettings, load
+
+_lock = threading.Lock()
+#: What was opened last: by which settings, of which file, and the store.
+_opened: tuple[SinkSettings, tuple[int, int], Store] | None = None
 
 
 def look(draw: Callable[[Store, Settings], None]) -> None:
     """Draw with the results open, or say what is wrong with them and what to do."""
     try:
         settings = load()
-        with open_results(settings) as store:
+        store = _open(settings)
+        try:
+            store.look_again()
             draw(store, settings)
+        except UserError:
+            _let_go(store)
+            raise
     except UserError as error:
         text = str(error)
         show = st.info if text.startswith("there are no results") else st.error
         show(text[:1].upper() + text[1:], icon=":material/info:" if show is st.info else ":material/error:")
+
+
+def _open(settings: Settings) -> Store:
+    """Return the store of these settings, the one of the look before unless another took its place.
+
+    All visitors share it, and so what it remembers. One that is let go is closed when nobody looks at it.
+    """
+    global _opened
+    with _lock:
+        identity = _identity(Path(settings.sinks.sqlite.path))
+        if _opened is None or _opened[:2] != (settings.sinks, identity):
+            _opened = None
+            _opened = settings.sinks, identity, open_results(settings, remember=True)
+        return _opened[2]
+
+
+def _let_go(store: Store) -> None:
+    global _opened
+    with _lock:
+        if _opened is not None and _opened[2] is store:
+            _opened = None
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Return what tells one file from another that takes its name."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0)
+    return (status.st_dev, status.st_ino)
 
 
 def range_of(store: Store, chosen: str) -> tuple[int, int] | None:

@@ -49,7 +49,10 @@ def _queue(store: Store, settings: Settings) -> None:
     bounds = range_of(store, chosen)
     if bounds is None:
         return
-    wanted: Wanted = {"reviewed": False, "detector": detector, "start": bounds[0], "end": bounds[1]}
+    wanted: Wanted = {"reviewed": False, "detector": detector}
+    if RANGES[chosen]:
+        # Without bounds the order alone leads to what is shown.
+        wanted["start"], wanted["end"] = bounds
     rows = store.incidents(limit=_IN_THE_QUEUE, order="worst", **wanted)
     if not rows:
         st.success("Everything in this range has been reviewed.", icon=":material/done_all:")

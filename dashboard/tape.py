@@ -46,12 +46,12 @@ def show_tape(store: Store, settings: Settings, worst: list[str], start: int, en
         key=key, start=begin, end=finish + 1, min_severity=least or None, limit=_MOST_MARKS, order="worst"
     )
     shown = colours()
-    st.altair_chart(
+    st.vega_lite_chart(
         candles(bars, found, begin, finish, shown), width="stretch", key="candles",
         alt=f"Prices of {key} with its anomalies",
     )  # fmt: skip
     st.caption(f"{key} · bars of {bars[0]['width']} · diamonds are anomalies, with their reasons")
-    st.altair_chart(volumes(bars, begin, finish, shown), width="stretch", key="volumes", alt="Volumes")
+    st.vega_lite_chart(volumes(bars, begin, finish, shown), width="stretch", key="volumes", alt="Volumes")
     show_scores(store, settings, key, detector, begin, finish)
 
 
@@ -61,7 +61,7 @@ def show_scores(
     """Show a detector's scores of one key with the threshold, or say why there are none."""
     rows = store.scores(key, detector, start, end, points=_MOST_SCORES)
     if rows:
-        st.altair_chart(
+        st.vega_lite_chart(
             score_line(rows, start, end, colours()), width="stretch", key=place,
             alt=f"Scores of {detector}",
         )  # fmt: skip

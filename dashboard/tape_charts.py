@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import altair as alt
 import pandas as pd
 
-from dashboard.charts import Document, time_axis, utc
+from dashboard.charts import Document, Spec, number, severity, time_axis, told, utc
 from dashboard.colours import Colours
 
-_BAR_TOOLTIP = [
-    alt.Tooltip("ts_start:T", title="from (UTC)", format="%d %b %H:%M:%S"),
-    *(alt.Tooltip(f"{name}:Q", format=",.6~g") for name in ("open", "high", "low", "close")),
-    alt.Tooltip("volume:Q", format=","),
-    alt.Tooltip("width:N"),
-]
+_OF_A_BAR = told("ts_start:time", "open:,.6~g", "high:,.6~g", "low:,.6~g", "close:,.6~g", "volume:,", "width")
+_OF_A_SCORE = told("ts_start:time", "score:,.4~g", "threshold:,.4~g", "severity:.0f")
+_SHOWN_OF_A_BAR = [
+    "ts_start", "middle", "left", "right", "open", "high", "low", "close", "volume", "width"
+]  # fmt: skip
+_SCALE = {"zero": False, "nice": True}
 
 
 def candles(
@@ -25,41 +22,70 @@ def candles(
     end: int,
     colours: Colours,
     chosen: str | None = None,
-) -> Any:  # noqa: ANN401 - Altair's layers
+) -> Spec:
     """Return the candles of one key's ``bars``; a diamond is an anomaly, its reason in the tooltip.
 
     ``chosen`` is the id of an anomaly whose time is shaded.
     """
     table = _with_bodies(bars)
-    rising = alt.condition("datum.close >= datum.open", alt.value(colours.up), alt.value(colours.down))
-    base = alt.Chart(table).encode(x=time_axis("middle", start, end), color=rising, tooltip=_BAR_TOOLTIP)
-    scale = alt.Scale(zero=False, nice=True)
-    wicks = base.mark_rule(strokeWidth=1).encode(
-        y=alt.Y("low:Q", title=None, scale=scale, axis=alt.Axis(tickCount=5, minExtent=44)), y2="high:Q"
-    )
-    bodies = base.mark_rect().encode(
-        x=time_axis("left", start, end), x2="right:T", y=alt.Y("open:Q", scale=scale), y2="close:Q"
-    )
-    # A body without height would not be seen.
-    flat = base.transform_filter("datum.open == datum.close").mark_tick(thickness=1.2, orient="horizontal")
-    layers = [wicks, bodies, flat.encode(y=alt.Y("close:Q", scale=scale))]
+    rising = {
+        "condition": {"test": "datum.close >= datum.open", "value": colours.up},
+        "value": colours.down,
+    }
+    common = {"color": rising, "tooltip": _OF_A_BAR}
+    middle = {**common, "x": time_axis("middle", start, end)}
+    of_bars = {"name": "bars"}
+    layers: list[Spec] = [
+        {
+            "data": of_bars,
+            "mark": {"type": "rule", "strokeWidth": 1},
+            "encoding": {
+                **middle,
+                "y": number("low", scale=_SCALE, axis={"tickCount": 5, "minExtent": 44}),
+                "y2": {"field": "high"},
+            },
+        },
+        {
+            "data": of_bars,
+            "mark": {"type": "rect"},
+            "encoding": {
+                **common,
+                "x": time_axis("left", start, end),
+                "x2": {"field": "right"},
+                "y": number("open", scale=_SCALE),
+                "y2": {"field": "close"},
+            },
+        },
+        # A body without height would not be seen.
+        {
+            "data": of_bars,
+            "transform": [{"filter": "datum.open == datum.close"}],
+            "mark": {"type": "tick", "thickness": 1.2, "orient": "horizontal"},
+            "encoding": {**middle, "y": number("close", scale=_SCALE)},
+        },
+    ]
+    datasets = {"bars": table[_SHOWN_OF_A_BAR]}
     if anomalies:
         marked = _placed(anomalies, table)
+        datasets["marks"] = marked.drop(columns=["id", "shade_start", "shade_end"])
         shaded = marked[marked["id"] == chosen]
         if len(shaded):
-            layers.insert(
-                0,
-                alt.Chart(shaded)
-                .mark_rect(opacity=0.22)
-                .encode(
-                    x=time_axis("shade_start", start, end),
-                    x2="shade_end:T",
-                    color=alt.Color("severity:Q", scale=colours.scale, legend=None),
-                ),
-            )
-        layers.append(_diamonds(marked, start, end, scale, colours))
-    chart: Any = alt.layer(*layers).properties(height=260)
-    return chart
+            datasets["shaded"] = shaded[["shade_start", "shade_end", "severity"]]
+            layers.insert(0, _shade(start, end, colours))
+        layers.append(_diamonds(start, end, colours))
+    return {"datasets": datasets, "layer": layers, "height": 260}
+
+
+def _shade(start: int, end: int, colours: Colours) -> Spec:
+    return {
+        "data": {"name": "shaded"},
+        "mark": {"type": "rect", "opacity": 0.22},
+        "encoding": {
+            "x": time_axis("shade_start", start, end),
+            "x2": {"field": "shade_end"},
+            "color": severity(colours),
+        },
+    }
 
 
 def _with_bodies(bars: list[Document]) -> pd.DataFrame:
@@ -85,63 +111,58 @@ def _placed(anomalies: list[Document], bars: pd.DataFrame) -> pd.DataFrame:
     return marked
 
 
-def _diamonds(marked: pd.DataFrame, start: int, end: int, scale: alt.Scale, colours: Colours) -> alt.Chart:
-    chart: alt.Chart = (
-        alt.Chart(marked)
-        .mark_point(shape="diamond", filled=True, size=95, opacity=1, stroke=colours.outline, yOffset=-9)
-        .encode(
-            x=time_axis("ts_start", start, end),
-            y=alt.Y("height:Q", scale=scale),
-            color=alt.Color("severity:Q", scale=colours.scale, legend=None),
-            tooltip=[
-                alt.Tooltip("ts_start:T", title="from (UTC)", format="%d %b %H:%M:%S"),
-                "detector:N",
-                alt.Tooltip("severity:Q", format=".0f"),
-                "reason:N",
-            ],
-        )
-    )
-    return chart
+def _diamonds(start: int, end: int, colours: Colours) -> Spec:
+    return {
+        "data": {"name": "marks"},
+        "mark": {
+            "type": "point", "shape": "diamond", "filled": True, "size": 95, "opacity": 1,
+            "stroke": colours.outline, "yOffset": -9,
+        },
+        "encoding": {
+            "x": time_axis("ts_start", start, end),
+            "y": number("height", scale=_SCALE),
+            "color": severity(colours),
+            "tooltip": told("ts_start:time", "detector", "severity:.0f", "reason"),
+        },
+    }  # fmt: skip
 
 
-def volumes(bars: list[Document], start: int, end: int, colours: Colours) -> alt.Chart:
+def volumes(bars: list[Document], start: int, end: int, colours: Colours) -> Spec:
     """Return the volumes of one key's bars."""
-    chart: alt.Chart = (
-        alt.Chart(_with_bodies(bars))
-        .mark_rect(color=colours.volume)
-        .encode(
-            x=time_axis("left", start, end),
-            x2="right:T",
-            y=alt.Y("volume:Q", title=None, axis=alt.Axis(tickCount=3, format="~s", minExtent=44)),
-            y2=alt.datum(0),
-            tooltip=_BAR_TOOLTIP,
-        )
-        .properties(height=90)
-    )
-    return chart
+    return {
+        "datasets": {"bars": _with_bodies(bars)[_SHOWN_OF_A_BAR]},
+        "data": {"name": "bars"},
+        "height": 90,
+        "mark": {"type": "rect", "color": colours.volume},
+        "encoding": {
+            "x": time_axis("left", start, end),
+            "x2": {"field": "right"},
+            "y": number("volume", axis={"tickCount": 3, "format": "~s", "minExtent": 44}),
+            "y2": {"datum": 0},
+            "tooltip": _OF_A_BAR,
+        },
+    }
 
 
-def score_line(rows: list[Document], start: int, end: int, colours: Colours) -> Any:  # noqa: ANN401 - Altair's layers
+def score_line(rows: list[Document], start: int, end: int, colours: Colours) -> Spec:
     """Return a detector's scores of one key, and the threshold above which they are anomalies."""
-    table = utc(rows, "ts_start")[["ts_start", "score", "threshold", "severity"]]
-    x: dict[str, Any] = {"x": time_axis("ts_start", start, end)}
-    tooltip = [
-        alt.Tooltip("ts_start:T", title="from (UTC)", format="%d %b %H:%M:%S"),
-        alt.Tooltip("score:Q", format=",.4~g"),
-        alt.Tooltip("threshold:Q", format=",.4~g"),
-        alt.Tooltip("severity:Q", format=".0f"),
-    ]
-    base = alt.Chart(table).encode(**x, tooltip=tooltip)
-    line = base.mark_line(color=colours.line, strokeWidth=1.2).encode(
-        y=alt.Y("score:Q", title=None, axis=alt.Axis(tickCount=3, minExtent=44))
-    )
-    limit = base.mark_line(color=colours.threshold, strokeDash=[5, 3], strokeWidth=1.2).encode(
-        y="threshold:Q"
-    )
-    above = (
-        base.transform_filter("datum.score >= datum.threshold")
-        .mark_point(filled=True, size=40, color=colours.threshold, opacity=1)
-        .encode(y="score:Q")
-    )
-    chart: Any = alt.layer(line, limit, above).properties(height=120)
-    return chart
+    both = {"x": time_axis("ts_start", start, end), "tooltip": _OF_A_SCORE}
+    above = {"type": "point", "filled": True, "size": 40, "color": colours.threshold, "opacity": 1}
+    limit = {"type": "line", "color": colours.threshold, "strokeDash": [5, 3], "strokeWidth": 1.2}
+    return {
+        "datasets": {"scores": utc(rows, "ts_start")[["ts_start", "score", "threshold", "severity"]]},
+        "data": {"name": "scores"},
+        "height": 120,
+        "layer": [
+            {
+                "mark": {"type": "line", "color": colours.line, "strokeWidth": 1.2},
+                "encoding": {**both, "y": number("score", axis={"tickCount": 3, "minExtent": 44})},
+            },
+            {"mark": limit, "encoding": {**both, "y": number("threshold")}},
+            {
+                "transform": [{"filter": "datum.score >= datum.threshold"}],
+                "mark": above,
+                "encoding": {**both, "y": number("score")},
+            },
+        ],
+    }

@@ -23,7 +23,7 @@ from connectors.elasticsearch_schema import create
 from connectors.sqlite import SqliteWriter
 from connectors.store import Store, open_results
 from connectors.store_elasticsearch import ElasticsearchStore
-from connectors.store_questions import cursor
+from connectors.store_questions import cursor, review_cursor
 from connectors.store_sqlite import SqliteStore
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS
 from tapewatch.errors import UserError
@@ -170,6 +170,17 @@ def both(filled: tuple[Any, Path, Any]) -> Iterator[Both]:
         yield Both(sqlite, elasticsearch)
 
 
+def pages_of_reviews(store: Store, limit: int) -> list[Any]:
+    """Return all reviews, page by page."""
+    found: list[Any] = []
+    after = None
+    while page := store.reviews(limit=limit, after=after):
+        found += page
+        after = review_cursor(page[-1])
+    assert found == store.reviews()
+    return found
+
+
 END = make.MONDAY + 5 * DAY
 QUESTIONS: dict[str, Callable[[Store], Any]] = {
     "worst": lambda s: s.worst(20),
@@ -235,6 +246,8 @@ QUESTIONS: dict[str, Callable[[Store], Any]] = {
     "a profile": lambda s: s.profiles("u3") + s.profiles("nobody"),
     "reviews": lambda s: s.reviews(),
     "a few reviews": lambda s: s.reviews(limit=5),
+    "reviews of anomalies": lambda s: s.reviews(of_anomalies=True),
+    "reviews page by page": lambda s: pages_of_reviews(s, 1) + pages_of_reviews(s, 3),
     "reviews of one": lambda s: s.reviews(anomaly_id=f"{1:032x}") + s.reviews(reviewer="me") + s.reviews(label=0),
     "series": lambda s: s.series(),
     "counts": lambda s: s.counts(),
@@ -292,7 +305,7 @@ def empty(bare: tuple[Any, Path, Any]) -> Iterator[Both]:
 
 def test_every_question_of_the_interface_is_asked_here() -> None:
     asked = {name for question in QUESTIONS.values() for name in question.__code__.co_names}
-    inner = {"close", "coarser_bars", "score_extent", "score_rows"}
+    inner = {"close", "coarser_bars", "look_again", "score_extent", "score_rows"}
     assert asked >= {name for name in vars(Store) if not name.startswith("_")} - inner
 
 

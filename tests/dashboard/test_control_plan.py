@@ -57,6 +57,16 @@ def test_a_replay_feeds_the_topic_that_the_flow_reads(place: Path) -> None:
     assert flow.environment["TAPEWATCH_SOURCE__KIND"] == "kafka"
 
 
+def test_a_replay_is_the_command_that_replays(place: Path) -> None:
+    replay, _ = commands(Asked(REPLAY, _BOTH, 1.0, 0.0, ("gone.dbn",)), _KNOWN, load(), place)
+    processes = Processes()
+    running = processes.start(replay.name, replay.about, replay.command, replay.environment)
+    assert running.popen.wait(60) == 2
+    (line,) = processes.tail("replay")
+    assert "gone.dbn" in line
+    processes.close()
+
+
 def test_what_is_configured_stays(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BYTEWAX_RECOVERY_DIRECTORY", "state")
     (flow,) = commands(Asked(CONFIGURED, _BOTH, 1.0), _KNOWN, load(), place)
