@@ -61,7 +61,7 @@ def inject(
 
 def _volume_alone(bars: Array, at: int, size: float, unit: int, rng: np.random.Generator) -> int:
     """Trade heavily without moving."""
-    _busier(bars[at : at + 1], float(np.exp(size * _SIGMA_OF_LOG_VOLUME)))
+    busier(bars[at : at + 1], float(np.exp(size * _SIGMA_OF_LOG_VOLUME)))
     return at + 1
 
 
@@ -85,7 +85,7 @@ def _spike(bars: Array, at: int, size: float, unit: int, rng: np.random.Generato
 def _jump(bars: Array, at: int, size: float, unit: int, rng: np.random.Generator) -> int:
     """Move for good."""
     shift = round(size * unit * 0.6) * int(rng.choice([-1, 1]))
-    _shifted(bars, at + 1, len(bars), np.full(len(bars) - at - 1, shift, np.int64))
+    shifted(bars, at + 1, len(bars), np.full(len(bars) - at - 1, shift, np.int64))
     bars["close"][at] += shift
     bars["high"][at], bars["low"][at] = (
         max(bars["high"][at], bars["close"][at]),
@@ -99,12 +99,12 @@ def _crash(bars: Array, at: int, size: float, unit: int, rng: np.random.Generato
     last = at + _CRASH_BARS
     depth = np.interp(np.arange(_CRASH_BARS), [0, 1, _CRASH_BARS - 1], [0.5, 1.0, 0.0])
     shift = -np.rint(depth * size * unit * 0.8).astype(np.int64)
-    _shifted(bars, at, last, shift)
+    shifted(bars, at, last, shift)
     before = np.concatenate([[0], shift[:-1]])
     bars["open"][at:last] += before - shift
     for name, extreme in (("high", np.maximum), ("low", np.minimum)):
         bars[name][at:last] = extreme(bars[name][at:last], bars["open"][at:last])
-    _busier(bars[at:last], 1 + size / 4)
+    busier(bars[at:last], 1 + size / 4)
     return last
 
 
@@ -118,7 +118,7 @@ KINDS: dict[str, Callable[[Array, int, float, int, np.random.Generator], int]] =
 }
 
 
-def _busier(bars: Array, factor: float) -> None:
+def busier(bars: Array, factor: float) -> None:
     """Multiply what was traded, in place; the average price stays, sizes and number share the growth."""
     old = bars["volume"].copy()
     bars["volume"] = np.rint(old * factor)
@@ -134,7 +134,7 @@ def _busier(bars: Array, factor: float) -> None:
     _add_notional(bars, [p * g for p, g in zip(price, grown.tolist(), strict=True)])
 
 
-def _shifted(bars: Array, first: int, last: int, shift: Int64s) -> None:
+def shifted(bars: Array, first: int, last: int, shift: Int64s) -> None:
     """Move all prices of ``bars[first:last]`` in place."""
     part = bars[first:last]
     for name in ("open", "high", "low", "close"):

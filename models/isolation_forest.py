@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from models.exact import finest_steps, on_grid, require_exact
-from models.onnx_graph import model_of
+from models.onnx_graph import TREE_COLUMNS, at_most, model_of
 from tapewatch.records import Array
 
 TREES, SAMPLES = 100, 1024
@@ -56,7 +56,7 @@ def export(forest: Any, input_name: str = "features") -> bytes:  # noqa: ANN401 
     from onnx import TensorProto, helper
 
     usual = _expected_depth(np.array([float(forest.max_samples_)]))[0]
-    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    columns: dict[str, list[Any]] = {name: [] for name in TREE_COLUMNS}
     leaves: list[Array] = []
     middles: list[float] = []
     for number, (estimator, features) in enumerate(
@@ -74,7 +74,7 @@ def export(forest: Any, input_name: str = "features") -> bytes:  # noqa: ANN401 
         columns["nodes_treeids"] += [number] * count
         columns["nodes_nodeids"] += range(count)
         columns["nodes_featureids"] += feature.tolist()
-        columns["nodes_values"] += np.where(is_leaf, 0, _at_most(tree.threshold)).tolist()
+        columns["nodes_values"] += np.where(is_leaf, 0, at_most(tree.threshold)).tolist()
         columns["nodes_modes"] += np.where(is_leaf, "LEAF", "BRANCH_LEQ").tolist()
         columns["nodes_truenodeids"] += np.where(is_leaf, 0, tree.children_left).tolist()
         columns["nodes_falsenodeids"] += np.where(is_leaf, 0, tree.children_right).tolist()
@@ -102,18 +102,6 @@ def export(forest: Any, input_name: str = "features") -> bytes:  # noqa: ANN401 
         outputs={name: (TensorProto.FLOAT, ["N", 1]) for name in ("score", "depth")},
         constants={"two": np.array(2.0, np.float32), "middle": np.array(sum(middles), np.float32)},
     )
-
-
-_COLUMNS = (
-    "nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_values", "nodes_modes", "nodes_truenodeids",
-    "nodes_falsenodeids", "target_treeids", "target_nodeids", "target_ids",
-)  # fmt: skip
-
-
-def _at_most(thresholds: Array) -> Array:
-    """Return the largest float32 that is no larger: no float32 lies between the two."""
-    near = thresholds.astype(np.float32)
-    return np.where(near > thresholds, np.nextafter(near, np.float32(-np.inf)), near)
 
 
 def _node_depths(tree: Any) -> Array:  # noqa: ANN401 - scikit-learn has no types

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from models import autoencoder, isolation_forest
+from models import autoencoder, combination, isolation_forest
 from models.training_data import SIMULATED, TRAINED, TrainingData, gather
 from models.validation import Curve, average_precision, curve, roc_auc, youden
 from operators.features import FEATURES
@@ -25,10 +25,11 @@ from operators.pretrained import (
     autoencoder_score,
     forest_score,
 )
+from operators.tail_combination import load_combination
 from tapewatch.errors import UserError
 from tapewatch.records import Floats
 
-KINDS = ("isolation_forest", "autoencoder")
+KINDS = ("isolation_forest", "autoencoder", "tail_combination")
 #: Told of what is going on, how much of it is done and how much there is.
 Progress = Callable[[str, int, int], None]
 
@@ -78,6 +79,8 @@ def train(
     UserError
         For data that cannot be used, or if the extra ``train`` is not installed.
     """
+    if kind == "tail_combination":
+        return _combination(paths, out, seed, progress, simulated, effort)
     progress("reading", 0, 1)
     data = gather(paths, seed, simulated)
     progress("reading", 1, 1)
@@ -117,6 +120,46 @@ def train(
         )
     _write(out / f"{kind}.json", card)
     _picture(out / f"{kind}.png", kind, told, trained.losses)
+    return card
+
+
+def _combination(
+    paths: Sequence[Path],
+    out: Path,
+    seed: int,
+    progress: Progress,
+    simulated: Sequence[int],
+    effort: Mapping[str, int],
+) -> dict[str, Any]:
+    try:
+        model, made, held = combination.train(paths, seed, progress, simulated, effort)
+    except ImportError as error:
+        raise UserError(f'training needs {error.name}: pip install "tapewatch[train]"') from None
+    card: dict[str, Any] = {
+        "kind": "tail_combination",
+        "format": FORMAT,
+        **made,
+        "seed": seed,
+        "held_out": f"the last {1 - TRAINED:.0%} of each instrument's bars, with injected anomalies",
+        "versions": _versions(),
+        "bytes": len(model),
+        "sha256": hashlib.sha256(model).hexdigest(),
+    }
+    (out / "tail_combination.onnx").write_bytes(model)
+    _write(out / "tail_combination.json", card)
+    loaded = load_combination(str((out / "tail_combination.onnx").absolute()))
+    told = curve(loaded.run("logit", held.inputs)[:, 0].astype(np.float64), held.label)
+    logit, index = youden(told)
+    card["metrics"] = {
+        "validation_bars": len(held.label),
+        "validation_anomalous_bars": int(held.label.sum()),
+        "roc_auc": round(roc_auc(told), 4),
+        "average_precision": round(average_precision(told), 4),
+        "youden_j": round(index, 4),
+    }
+    card["threshold"] = float(np.exp(logit / 2))
+    _write(out / "tail_combination.json", card)
+    _picture(out / "tail_combination.png", "tail_combination", told, None)
     return card
 
 

@@ -100,7 +100,7 @@ def gather(paths: Sequence[Path], seed: int, simulated: Sequence[int] = SIMULATE
 
 def _sources(paths: Sequence[Path], simulated: Sequence[int]) -> Iterator[tuple[dict[str, Any], list[Array]]]:
     for path in paths:
-        read = _parquet_bars if path.suffix == ".parquet" else _tape_bars
+        read = parquet_bars if path.suffix == ".parquet" else _tape_bars
         bars = read(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         yield {"name": path.name, "sha256": digest}, _series(bars)
@@ -112,10 +112,11 @@ def _sources(paths: Sequence[Path], simulated: Sequence[int]) -> Iterator[tuple[
             Tape("", 0, "trades", "", piece, piece["ts_recv"].astype(np.int64), symbols, 0)
             for piece in pieces
         )
-        yield {"name": "simulated market", "seed": seed}, _series(_bars_of(tapes))
+        yield {"name": "simulated market", "seed": seed}, _series(bars_of(tapes))
 
 
-def _bars_of(tapes: Iterator[Tape]) -> Array:
+def bars_of(tapes: Iterator[Tape]) -> Array:
+    """Return the minute bars of tapes, dtype `tapewatch.documents.BAR`, as one shard has them."""
     splitter, windows = Splitter(1), WindowedBars((_WIDTH,), 0)
     parts = [np.empty(0, BAR)]
     for tape in tapes:
@@ -139,12 +140,19 @@ def _tape_bars(path: Path) -> Array:
             )  # fmt: skip
 
     try:
-        return _bars_of(tapes())
+        return bars_of(tapes())
     finally:
         records.close()
 
 
-def _parquet_bars(path: Path) -> Array:
+def parquet_bars(path: Path) -> Array:
+    """Return the minute bars of one instrument in a ``.parquet`` file.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, or lacks a column.
+    """
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:

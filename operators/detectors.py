@@ -16,11 +16,13 @@ from operators.online import HalfSpaceTrees
 from operators.pretrained import Autoencoder, IsolationForest
 from operators.price_jump import PriceJump
 from operators.river_models import River
+from operators.tail_combination import TailCombination
 from tapewatch.errors import UserError
 from tapewatch.settings import explain
 
 KNOWN: tuple[type[Detector], ...] = (
-    HighVolume, BlockTrade, PriceJump, FeedIntegrity, HalfSpaceTrees, IsolationForest, Autoencoder, River,
+    HighVolume, BlockTrade, PriceJump, FeedIntegrity, HalfSpaceTrees, IsolationForest, Autoencoder,
+    TailCombination, River,
     Ensemble,
 )  # fmt: skip
 

@@ -20,6 +20,8 @@ from tapewatch.settings import WIDTHS, Width, from_json
 
 #: How many of the members are added.
 _LARGEST = 3
+#: Weights of members that are not 1 unless the settings say so: what evidence favours (docs/evaluation.md).
+_WEIGHTS = {"tail_combination": 3.0}
 #: Rarity beyond once a day counts up to as many decades.
 _MOST_DECADES = 12.0
 _SESSION = 390 * MINUTE
@@ -58,12 +60,16 @@ class Ensemble(Detector):
         """Windows up to five widths apart are one episode."""
         return 5 * WIDTHS[self.width]
 
+    def weight(self, name: str) -> float:
+        """Return the weight of a member."""
+        return self.weights.get(name, _WEIGHTS.get(name, 1.0))
+
     def members(self, others: tuple[Detector, ...]) -> tuple[str, ...]:
         """Return the names of the detectors whose severities it adds."""
         return tuple(
             other.id
             for other in others
-            if other.reads == "bars" and other.bar_width == self.width and self.weights.get(other.id, 1.0) > 0
+            if other.reads == "bars" and other.bar_width == self.width and self.weight(other.id) > 0
         )
 
     def build(self, resume: dict[str, Any] | None) -> Logic:
@@ -73,7 +79,7 @@ class Ensemble(Detector):
 
 class _EnsembleLogic:
     def __init__(self, settings: Ensemble) -> None:
-        self._weights = settings.weights
+        self._weight = settings.weight
         self._decades_a_day = float(np.log10(max(_SESSION / WIDTHS[settings.width], 2.0)))
 
     def snapshot(self) -> dict[str, Any]:
@@ -81,14 +87,9 @@ class _EnsembleLogic:
 
     def score(self, segments: Segments, *, learn: bool = True) -> Scores:
         severities = {
-            name: severity
-            for name, severity in (segments.severities or {}).items()
-            if self._weights.get(name, 1.0) > 0
+            name: severity for name, severity in (segments.severities or {}).items() if self._weight(name) > 0
         }
-        shares = {
-            name: self._weights.get(name, 1.0) * self._decades(severity)
-            for name, severity in severities.items()
-        }
+        shares = {name: self._weight(name) * self._decades(severity) for name, severity in severities.items()}
         count = len(segments.items)
         ranked = np.sort(np.stack([np.zeros(count), *shares.values()]), axis=0)[::-1]
         score = np.zeros(count)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,13 +33,15 @@ class OnnxModel:
     _session: Any
 
     def run(self, output: str, points: Array) -> Array:
-        """Return an output for points, float32, C-contiguous, shape ``(n, len(FEATURES))``."""
+        """Return an output for points, float32, C-contiguous, ``n`` of what the model was made for."""
         (result,) = self._session.run([output], {"features": points})
         told: Array = result
         return told
 
 
-def load(kind: str, model: str) -> OnnxModel:
+def load(
+    kind: str, model: str, inputs: Sequence[str] = FEATURES, shape: Sequence[int] | None = None
+) -> OnnxModel:
     """Return a model that ``tapewatch train`` made.
 
     Parameters
@@ -47,6 +50,10 @@ def load(kind: str, model: str) -> OnnxModel:
         Name of the detector that runs it.
     model
         A file name: one of the models that come with tapewatch. Anything with a folder in it: a path.
+    inputs
+        What the card has to say of the columns that the model is shown.
+    shape
+        Shape of one point, if it is not just these columns.
 
     Raises
     ------
@@ -61,11 +68,16 @@ def load(kind: str, model: str) -> OnnxModel:
         sha256, told = card["sha256"], (card["kind"], card["format"], card["features"])
     except (ValueError, TypeError, KeyError):
         raise ValueError(f"{what}; {path.with_suffix('.json')} is no card") from None
-    if told != (kind, FORMAT, list(FEATURES)):
+    if told != (kind, FORMAT, list(inputs)):
         raise ValueError(f"{what} with these features; its card says {told[0]!r}, format {told[1]!r}")
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ValueError(f"{what}; {path} is damaged, or not the file that its card is of")
-    return OnnxModel(card, _session(data, what))
+    session = _session(data, what)
+    (taken,) = session.get_inputs()
+    wanted = list(shape or (len(inputs),))
+    if taken.name != "features" or taken.type != "tensor(float)" or taken.shape[1:] != wanted:
+        raise ValueError(f"{what}; its input is {taken.name} {taken.shape} of {taken.type}")
+    return OnnxModel(card, session)
 
 
 def _read(path: Path, what: str) -> bytes:
@@ -92,9 +104,7 @@ def _session(data: bytes, what: str) -> Any:  # noqa: ANN401 - ONNX Runtime's se
     options.log_severity_level = 4
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        (inputs,) = session.get_inputs()
+        (_,) = session.get_inputs()
     except Exception as error:
         raise ValueError(f"{what}; ONNX Runtime does not take it ({type(error).__name__})") from None
-    if inputs.name != "features" or inputs.type != "tensor(float)" or inputs.shape[1:] != [len(FEATURES)]:
-        raise ValueError(f"{what}; its input is {inputs.name} {inputs.shape} of {inputs.type}")
     return session

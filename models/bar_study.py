@@ -1,0 +1,300 @@
+"""The study of injected bars: what each detector and baseline finds at one false alarm episode a day.
+
+Events of five kinds and known size (`models.bar_events`) go into the last part of each instrument's bars, a
+few a week; nobody is fitted to that part, nor chooses a threshold on it but for the common operating point of one
+false episode per instrument and day. The detectors' own alarms, and for the baselines the threshold that
+Youden's J picks on events in the first part, give precision and recall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from models.bar_baselines import BASELINES
+from models.bar_events import KINDS, SIZES, Event, inject
+from models.bar_runs import run
+from models.bar_series import Series
+from models.event_scores import Found, Stream, areas, f_beta, found, found_at, threshold_at
+from models.validation import curve, youden
+from operators.detector import Detector, segments_of_bars
+from operators.detectors import detectors
+from operators.features import BarFeatures
+from tapewatch.records import MINUTE, Array, Floats
+
+SEEDS = (70_001, 70_002, 70_003, 70_004, 70_005)
+#: An event a session of 390 minutes.
+EVENTS_PER_BAR = 1 / 390
+#: Bars before the last part that are streamed so that nobody starts cold.
+_HISTORY = 4_000
+#: Where sizes are cut in tables.
+SIZE_EDGES = (SIZES[0], 3.0, 10.0, SIZES[1])
+_DAY = 390
+#: Flags every bar.
+EVERYTHING = "everything"
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The bars of one instrument with events in them; those before ``first`` are history."""
+
+    name: str
+    bars: Array
+    events: list[Event]
+    first: int
+    visible: Array
+
+    def stream(self, scores: Floats) -> Stream:
+        """Return scores of these bars with the events."""
+        return Stream(scores, self.bars["ts_start"], self.events, self.first)
+
+
+def bar_detectors() -> tuple[Detector, ...]:
+    """Return the detectors of one-minute bars as they are by default, the ensemble among them."""
+    return tuple(d for d in detectors({}) if d.bar_width == "1m" and d.reads in {"bars", "severities"})
+
+
+def case_of(series: Series, seed: int) -> Case:
+    """Return the last part of a series with events in it, after some history."""
+    begin = max(series.cut - _HISTORY, 0)
+    bars, first = series.bars[begin:], series.cut - begin
+    changed, events = inject(bars, first, EVENTS_PER_BAR, np.random.default_rng([seed, series.number]))
+    return Case(series.name, changed, events, first, _visible(bars, changed, events, first))
+
+
+def _visible(bars: Array, changed: Array, events: Sequence[Event], first: int) -> Array:
+    """Return which events move some feature beyond what untouched bars of that part exceed once a day."""
+    clean, shown = (
+        np.abs(np.nan_to_num(BarFeatures(MINUTE).update(segments_of_bars(part, [""])).values))
+        for part in (bars, changed)
+    )
+    tested = clean[first:]
+    limit = np.quantile(tested, 1 - min(1 / _DAY, 0.5), axis=0)
+    # A feature that no bar can tell is always 0.
+    limit[limit <= 0] = np.inf
+    beyond = (shown > limit) & (shown > clean + 0.5)
+    return np.array([bool(beyond[event.first : event.last + 1].any()) for event in events], bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one scorer makes of one seed's cases: lists run over events.
+
+    Attributes
+    ----------
+    at_budget
+        Found at one false episode per instrument and day.
+    own
+        Found by its own alarms, or None.
+    area
+        ROC AUC and average precision by kind.
+    """
+
+    threshold: float
+    at_budget: list[Found]
+    own: list[Found] | None
+    area: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """All cases by seed, and a `Row` by scorer and seed."""
+
+    cases: dict[int, list[Case]]
+    rows: dict[str, dict[int, Row]]
+
+    def recalls(self, name: str, kind: str, *, visible: bool = False) -> list[float]:
+        """Return the event recall at the common operating point of each seed."""
+        return [_recall(self.cases[seed], row, kind, visible) for seed, row in self.rows[name].items()]
+
+    def mean(self, name: str, *, visible: bool = False) -> list[float]:
+        """Return the mean over the kinds of each seed."""
+        return [
+            _mean(by_kind)
+            for by_kind in zip(*(self.recalls(name, kind, visible=visible) for kind in KINDS), strict=True)
+        ]
+
+    def by_size(self, name: str, low: float, high: float) -> float:
+        """Return the recall of events of some sizes over all seeds."""
+        hits = [
+            delay >= 0
+            for seed, row in self.rows[name].items()
+            for case, told in zip(self.cases[seed], row.at_budget, strict=True)
+            for event, delay in zip(case.events, told.delays, strict=True)
+            if low <= event.size < high or event.size == high
+        ]
+        return float(np.mean(hits)) if hits else np.nan
+
+    def own(self, name: str, kind: str) -> dict[str, float]:
+        """Return precision, recall and so on at the scorer's own threshold, over all seeds.
+
+        Precision is of that kind alone: of episodes that find such an event and of all false ones.
+        """
+        hits = events = false = days = 0
+        delays: list[int] = []
+        for seed, row in self.rows[name].items():
+            for case, told in zip(self.cases[seed], row.own or (), strict=True):
+                mine = np.array([event.kind == kind for event in case.events], bool)
+                late = told.delays[mine]
+                hits, events = hits + int((late >= 0).sum()), events + int(mine.sum())
+                false, days = false + told.false, days + case.stream(np.zeros(0)).days
+                delays += late[late >= 0].tolist()
+        precision, recall = hits / max(hits + false, 1), hits / max(events, 1)
+        return {
+            "precision": precision,
+            "recall": recall,
+            **{f"f{beta}": f_beta(precision, recall, beta) for beta in (1, 2, 4)},
+            "delay_bars": float(np.mean(delays)) if delays else np.nan,
+            "false_per_day": false / max(days, 1),
+        }
+
+    def area(self, name: str, kind: str) -> tuple[float, float]:
+        """Return mean ROC AUC and average precision over the seeds."""
+        pairs = np.array([row.area[kind] for row in self.rows[name].values()])
+        known = pairs[~np.isnan(pairs[:, 0])]
+        return (float(known[:, 0].mean()), float(known[:, 1].mean())) if len(known) else (np.nan, np.nan)
+
+    def share_visible(self, kind: str) -> tuple[int, int]:
+        """Return how many events of a kind are visible, and how many there are."""
+        seen = [
+            bool(shown)
+            for cases in self.cases.values()
+            for case in cases
+            for event, shown in zip(case.events, case.visible, strict=True)
+            if event.kind == kind
+        ]
+        return sum(seen), len(seen)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything that the tables show."""
+        return {
+            "seeds": list(self.cases),
+            "instruments": sorted({case.name for cases in self.cases.values() for case in cases}),
+            "events": {kind: self.share_visible(kind)[1] for kind in KINDS},
+            "visible": {kind: self.share_visible(kind)[0] for kind in KINDS},
+            "scorers": {name: self._scorer(name) for name in self.rows},
+        }
+
+    def _scorer(self, name: str) -> dict[str, Any]:
+        kinds = {}
+        for kind in KINDS:
+            recalls, area = self.recalls(name, kind), self.area(name, kind)
+            kinds[kind] = {
+                "event_recall_at_one_false_episode_per_day": _number(_mean(recalls)),
+                "spread_over_seeds": _number(_spread(recalls)),
+                "of_visible": _number(_mean(self.recalls(name, kind, visible=True))),
+                "roc_auc": _number(area[0]),
+                "average_precision": _number(area[1]),
+                "own_threshold": {key: _number(value) for key, value in self.own(name, kind).items()},
+            }
+        return {
+            "mean": _number(_mean(self.mean(name))),
+            "spread_over_seeds": _number(_spread(self.mean(name))),
+            "of_visible": _number(_mean(self.mean(name, visible=True))),
+            "kinds": kinds,
+            "sizes": {
+                f"{low:g} to {high:g}": _number(self.by_size(name, low, high))
+                for low, high in pairwise(SIZE_EDGES)
+            },
+        }
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else np.nan
+
+
+def _spread(values: Sequence[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.std(known)) if known else np.nan
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+def _recall(cases: Sequence[Case], row: Row, kind: str, visible: bool) -> float:
+    hits = [
+        delay >= 0
+        for case, told in zip(cases, row.at_budget, strict=True)
+        for event, delay, shown in zip(case.events, told.delays, case.visible, strict=True)
+        if event.kind == kind and (shown or not visible)
+    ]
+    return float(np.mean(hits)) if hits else np.nan
+
+
+def study(
+    series: Callable[[int], Sequence[Series]],
+    seeds: Sequence[int] = SEEDS,
+    progress: Progress = lambda done, total: None,
+) -> Result:
+    """Return what everyone finds.
+
+    Parameters
+    ----------
+    series
+        Gives the instruments of a seed.
+    seeds
+        Of what is injected, and of the baselines.
+    progress
+        Told of seeds that are done.
+    """
+    chosen = bar_detectors()
+    result = Result({}, {})
+    for done, seed in enumerate(seeds):
+        given = series(seed)
+        cases = [case_of(one, seed) for one in given]
+        result.cases[seed] = cases
+        runs = [run(chosen, case.bars) for case in cases]
+        for detector in chosen:
+            # A severity compares across instruments, which is what it is for.
+            streams = [c.stream(r[detector.id].severity) for c, r in zip(cases, runs, strict=True)]
+            alarms = [r[detector.id].alarm for r in runs]
+            result.rows.setdefault(detector.id, {})[seed] = _row(streams, _by_alarms(streams, alarms))
+        for name, baseline in BASELINES.items():
+            scores = [baseline(case.bars, case.first, seed) for case in cases]
+            streams = [case.stream(score) for case, score in zip(cases, scores, strict=True)]
+            own = found_at(streams, _own_threshold(given, name, seed))
+            result.rows.setdefault(name, {})[seed] = _row(streams, own)
+        streams = [case.stream(np.ones(len(case.bars))) for case in cases]
+        result.rows.setdefault(EVERYTHING, {})[seed] = _row(streams, found_at(streams, 0.0))
+        progress(done + 1, len(seeds))
+    return result
+
+
+def _row(streams: Sequence[Stream], own: list[Found] | None) -> Row:
+    threshold = threshold_at(streams, 1.0)
+    return Row(threshold, found_at(streams, threshold), own, {kind: areas(streams, kind) for kind in KINDS})
+
+
+def _by_alarms(streams: Sequence[Stream], alarms: Sequence[Array]) -> list[Found]:
+    return [
+        found(stream.first + np.flatnonzero(alarm[stream.first :]), stream.owner(), stream.events)
+        for stream, alarm in zip(streams, alarms, strict=True)
+    ]
+
+
+def _own_threshold(series: Sequence[Series], name: str, seed: int) -> float:
+    """Return the threshold that Youden's J picks on events in the first parts."""
+    scores, labels = [], []
+    for one in series:
+        # The half that is fitted to has no events.
+        earlier = replace(one, bars=one.bars[: one.cut], cut=one.cut // 2)
+        case = case_of(earlier, seed + 1_000_000)
+        score = BASELINES[name](case.bars, case.first, seed)
+        label = np.zeros(len(score), np.int8)
+        for event in case.events:
+            label[event.first : event.last] = 1
+        kept = np.isfinite(score) & (np.arange(len(score)) >= case.first)
+        scores.append(score[kept])
+        labels.append(label[kept])
+    joined = np.concatenate(labels)
+    if not joined.any() or joined.all():
+        return np.inf
+    return youden(curve(np.concatenate(scores), joined))[0]

@@ -1,0 +1,221 @@
+"""Training ``tail_combination``: a prior of each statistic, and boosted trees over tail probabilities.
+
+The first part of each instrument's bars is for training, with anomalies of five kinds put into them
+(`models.bar_events`); the last part, with other ones, only for the card's figures. The prior is of bars that
+nothing was put into.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from models.bar_events import inject
+from models.bar_series import Series, series_of_files, simulated_series
+from models.exact import finest_steps, on_grid, require_exact
+from models.onnx_graph import TREE_COLUMNS, at_most, model_of
+from operators.bar_statistics import STATISTICS, BarStatistics
+from operators.detector import segments_of_bars
+from operators.features import BarFeatures
+from operators.tail_combination import INPUTS, inputs_of
+from operators.tail_tables import TailTables, bins_of, prior_of
+from tapewatch.records import MINUTE, Array, Floats, Int64s
+
+#: Bars of a long series that are used; how often short and long ones are; bars from which one is long.
+_MOST, _SHORT_TIMES, _LONG_TIMES, _LONG = 60_000, 6, 2, 10_000
+_EVENTS_PER_BAR = 1 / 200
+PRIOR_BARS = 200
+#: Bars after an event that count neither way.
+_ECHO = 30
+_HISTORY = 200
+TREES, _LEAVES, _RATE, _LEAST_LEAF, _RIDGE = 150, 6, 0.06, 60, 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """What the trees are shown of some bars ``(n, len(INPUTS))``, labels and weights ``(n,)``."""
+
+    inputs: Array
+    label: Array
+    weight: Floats
+
+
+def gathered(paths: Sequence[Path], simulated: Sequence[int]) -> list[tuple[dict[str, Any], list[Series]]]:
+    """Return the series of each source with what a card says of it."""
+    found: list[tuple[dict[str, Any], list[Series]]] = []
+    for path in paths:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        found.append(({"name": path.name, "sha256": digest}, list(series_of_files([path], _MOST))))
+    # Simulated bars are kinder than real ones: they are for those who have nothing else.
+    found += [
+        ({"name": "simulated market", "seed": seed}, list(simulated_series(seed)))
+        for seed in (simulated if not paths else ())
+    ]
+    return found
+
+
+def train(
+    paths: Sequence[Path],
+    seed: int,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    simulated: Sequence[int] = (),
+    effort: Mapping[str, int] = MappingProxyType({}),
+) -> tuple[bytes, dict[str, Any], Points]:
+    """Return the model, what the card says of it, and points of the last parts of the series to validate on.
+
+    Parameters
+    ----------
+    paths, simulated
+        Files, and seeds of simulated sessions.
+    seed
+        Of injections and trees.
+    progress
+        Told how far it is.
+    effort
+        ``trees``, if not the usual number.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    sources = gathered(paths, simulated)
+    every = [series for _, some in sources for series in some]
+    usual = []
+    for done, series in enumerate(every):
+        statistics, _, ready = _statistics(series.bars[: series.cut])
+        usual.append(bins_of(statistics[ready])[:: 1 + len(statistics) // _LONG])
+        progress("usual bars", done + 1, len(every))
+    prior = on_grid(prior_of(np.concatenate(usual)), 2.0**40)
+    training = _joined(_training(every, prior, seed, progress))
+    held = _joined(_validation(every, prior, seed))
+    trees = effort.get("trees", TREES)
+    progress("trees", 0, 1)
+    boosted = HistGradientBoostingClassifier(
+        max_iter=trees, learning_rate=_RATE, max_leaf_nodes=_LEAVES, min_samples_leaf=_LEAST_LEAF,
+        l2_regularization=_RIDGE, early_stopping=False, random_state=seed,
+        monotonic_cst=[1] * (len(INPUTS) - 1) + [0],
+    ).fit(training.inputs, training.label, sample_weight=training.weight)  # fmt: skip
+    progress("trees", 1, 1)
+    card = {
+        "features": list(INPUTS),
+        "statistics": list(STATISTICS),
+        "prior_bars": PRIOR_BARS,
+        "prior": prior.tolist(),
+        "architecture": {
+            "trees": trees,
+            "leaves": _LEAVES,
+            "learning_rate": _RATE,
+            "input": "-log10 of each statistic's tail probability for the instrument, the rarest, their sums",
+            "score": "exp(logit / 2)",
+        },
+        "data": [source | {"training_bars": sum(s.cut for s in some)} for source, some in sources],
+        "training_bars": len(training.label),
+        "training_anomalous_bars": int(training.label.sum()),
+    }
+    return export(boosted), card, held
+
+
+def _statistics(bars: Array) -> tuple[Array, Int64s, Array]:
+    segments = segments_of_bars(bars, [""])
+    features = BarFeatures(MINUTE).update(segments)
+    statistics, age = BarStatistics(MINUTE).update(segments, features.values, learn=True)
+    return statistics, age, ~np.isnan(features.values[:, 0])
+
+
+def _training(
+    every: Sequence[Series], prior: Floats, seed: int, progress: Callable[[str, int, int], None]
+) -> Iterator[Points]:
+    for done, series in enumerate(every):
+        bars = series.bars[: series.cut]
+        for time in range(_LONG_TIMES if len(bars) > _LONG else _SHORT_TIMES):
+            yield _points(bars, _HISTORY, prior, np.random.default_rng([seed, time, series.number]))
+        progress("injected bars", done + 1, len(every))
+
+
+def _validation(every: Sequence[Series], prior: Floats, seed: int) -> Iterator[Points]:
+    for series in every:
+        first = max(series.cut - _LONG // 4, 0)
+        rng = np.random.default_rng([seed, 1_000, series.number])
+        yield _points(series.bars[first:], series.cut - first, prior, rng)
+
+
+def _points(bars: Array, first: int, prior: Floats, rng: np.random.Generator) -> Points:
+    changed, events = inject(bars, first, _EVENTS_PER_BAR, rng)
+    statistics, age, ready = _statistics(changed)
+    rows = np.zeros(1, np.int64)
+    starts = np.array([0, int(ready.sum())])
+    decades = TailTables(prior, PRIOR_BARS).decades(rows, starts, bins_of(statistics[ready]), learn=True)
+    label, weight = np.zeros(len(bars), np.int8), np.ones(len(bars))
+    for event in events:
+        label[event.last : event.last + _ECHO] = -1
+    for event in events:
+        label[event.first : event.last] = 1
+        weight[event.first : event.last] = (event.last - event.first) ** -0.5
+    label[:first] = -1
+    counted = label[ready] >= 0
+    return Points(inputs_of(decades, age[ready])[counted], label[ready][counted], weight[ready][counted])
+
+
+def _joined(parts: Iterator[Points]) -> Points:
+    some = list(parts)
+    return Points(
+        np.concatenate([part.inputs for part in some]),
+        np.concatenate([part.label for part in some]),
+        np.concatenate([part.weight for part in some]),
+    )
+
+
+def export(boosted: Any) -> bytes:  # noqa: ANN401 - scikit-learn has no types
+    """Return scikit-learn's boosted trees as an ONNX model: input ``features`` ``[N, F]``, output ``logit``.
+
+    ``logit`` is what ``decision_function`` returns, within 1e-4, and the same to the last bit whatever the
+    size of the batch.
+
+    Raises
+    ------
+    ArithmeticError
+        If the sum of the leaves could round.
+    """
+    from onnx import TensorProto, helper
+
+    columns: dict[str, list[Any]] = {name: [] for name in TREE_COLUMNS}
+    leaves: list[Array] = []
+    for number, (predictor,) in enumerate(boosted._predictors):
+        nodes = predictor.nodes
+        leaf = nodes["is_leaf"].astype(bool)
+        columns["nodes_treeids"] += [number] * len(nodes)
+        columns["nodes_nodeids"] += range(len(nodes))
+        columns["nodes_featureids"] += np.where(leaf, 0, nodes["feature_idx"]).tolist()
+        columns["nodes_values"] += np.where(leaf, 0, at_most(nodes["num_threshold"])).tolist()
+        columns["nodes_modes"] += np.where(leaf, "LEAF", "BRANCH_LEQ").tolist()
+        columns["nodes_truenodeids"] += np.where(leaf, 0, nodes["left"]).tolist()
+        columns["nodes_falsenodeids"] += np.where(leaf, 0, nodes["right"]).tolist()
+        columns["target_treeids"] += [number] * int(leaf.sum())
+        columns["target_nodeids"] += np.flatnonzero(leaf).tolist()
+        columns["target_ids"] += [0] * int(leaf.sum())
+        leaves.append(nodes["value"][leaf])
+    start = float(boosted._baseline_prediction.ravel()[0])
+    largest = abs(start) + sum(float(np.abs(values).max()) for values in leaves)
+    steps = finest_steps(1.01 * largest, np.float32)
+    leaves = [on_grid(values, steps) for values in leaves]
+    begin = on_grid(np.array([start]), steps)
+    require_exact(float(np.abs(begin[0])) + sum(float(np.abs(v).max()) for v in leaves), steps, np.float32)
+    trees: dict[str, Any] = columns | {"target_weights": np.concatenate(leaves).tolist()}
+    nodes = [
+        helper.make_node(
+            "TreeEnsembleRegressor", ["features"], ["beyond"], domain="ai.onnx.ml", n_targets=1,
+            aggregate_function="SUM", post_transform="NONE", **trees,
+        ),
+        helper.make_node("Add", ["beyond", "start"], ["logit"]),
+    ]  # fmt: skip
+    return model_of(
+        "tail_combination",
+        nodes,
+        inputs={"features": (TensorProto.FLOAT, ["N", len(INPUTS)])},
+        outputs={"logit": (TensorProto.FLOAT, ["N", 1])},
+        constants={"start": begin.astype(np.float32)},
+    )

@@ -1,0 +1,166 @@
+"""``tail_combination``: bars of which some statistics are rare for the instrument, weighed together.
+
+Each of some two dozen statistics of a bar (`operators.bar_statistics`) is first calibrated by itself, for its
+instrument (`operators.tail_tables`). What the tail probabilities mean together, boosted trees have learned
+from anomalies put into real bars (Friedman, "Greedy Function Approximation: A Gradient Boosting Machine",
+2001), each held to grow with every statistic's rarity. The score is the square root of the odds they give.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field, ValidationInfo, field_validator
+
+from operators.bar_statistics import STATISTICS, BarStatistics
+from operators.detector import Explanation, Logic, Scores, Segments
+from operators.feature_detector import FeatureDetector, FeatureLogic, normalised, shares
+from operators.features import FEATURES, Features
+from operators.onnx_models import OnnxModel, load
+from operators.scale import Scale
+from operators.tail_tables import TailTables, bins_of
+from tapewatch.records import Array, Floats
+from tapewatch.settings import WIDTHS
+
+#: How many of the rarest are also shown in order, and how many of them are summed.
+RANKED, SUMMED = 3, (3, 5)
+#: Columns of the model's input.
+INPUTS = (
+    *STATISTICS,
+    *(f"rarest_{n + 1}" for n in range(RANKED)),
+    *(f"sum_of_{n}" for n in SUMMED),
+    "bars_of_session",
+)
+#: A session is no longer young after so many bars.
+_OLD = 200
+_FEATURE_OF = np.array([FEATURES.index(name) for name in STATISTICS.values()])
+
+
+def load_combination(model: str) -> OnnxModel:
+    """Return the model with its prior; see `operators.onnx_models.load`."""
+    found = load("tail_combination", model, INPUTS)
+    prior = np.array(found.card.get("prior", ()), np.float64)
+    if prior.ndim != 2 or len(prior) != len(STATISTICS):
+        raise ValueError(
+            "must be a model that `tapewatch train tail_combination` made; its card has no prior"
+        )
+    return found
+
+
+def inputs_of(decades: Array, age: Array) -> Array:
+    """Return what the model is shown, float32, C-contiguous, shape ``(n, len(INPUTS))``.
+
+    Parameters
+    ----------
+    decades
+        Rarity of the statistics as ``-log10`` of tail probabilities, float32, ``(n, len(STATISTICS))``.
+    age
+        Bars of the session before each bar, shape ``(n,)``.
+    """
+    ranked = np.sort(decades, axis=1)[:, ::-1]
+    out = np.empty((len(decades), len(INPUTS)), np.float32)
+    count = len(STATISTICS)
+    out[:, :count], out[:, count : count + RANKED] = decades, ranked[:, :RANKED]
+    total, column = np.zeros(len(decades), np.float32), count + RANKED
+    # One after the other: a sum along rows may add up in an order that depends on the layout.
+    for place in range(max(SUMMED)):
+        total += ranked[:, place]
+        if place + 1 in SUMMED:
+            out[:, column] = total
+            column += 1
+    out[:, column] = np.minimum(age, _OLD)
+    return out
+
+
+class TailCombination(FeatureDetector):
+    """Bars of which statistics are rare together in the way that anomalies are."""
+
+    name: ClassVar[str] = "tail_combination"
+    scale: ClassVar[Scale] = Scale(
+        lowest=-8,
+        octaves=13,
+        shape=0.05,
+        spread=0.4,
+        prior_peaks=40,
+        warm_up=45,
+        usual_threshold=0.3,
+        prior_observations=300,
+    )
+
+    model: str = Field("tail_combination.onnx", min_length=1, validate_default=True)
+
+    @field_validator("model")
+    @classmethod
+    def _is_model(cls, model: str, info: ValidationInfo) -> str:
+        # What is wrong with a file is told with the settings, before anything runs.
+        if info.data.get("enabled"):
+            load_combination(model)
+        return model
+
+    def build(self, resume: dict[str, Any] | None) -> Logic:
+        """Return the logic."""
+        return _CombinationLogic(self, resume)
+
+
+class _CombinationLogic(FeatureLogic):
+    """Per instrument: the last bars, and how often each statistic was how large."""
+
+    _title = "the tail combination"
+
+    def __init__(self, settings: TailCombination, resume: dict[str, Any] | None) -> None:
+        super().__init__(settings.width, resume)
+        self._model = load_combination(settings.model)
+        card, saved = self._model.card, resume or {}
+        self._statistics = BarStatistics(WIDTHS[settings.width], saved.get("statistics"))
+        prior = np.array(card["prior"], np.float64)
+        self._tables = TailTables(prior, float(card["prior_bars"]), saved.get("tables"))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state to resume from."""
+        return super().snapshot() | {
+            "statistics": self._statistics.snapshot(), "tables": self._tables.snapshot(),
+        }  # fmt: skip
+
+    def _score(
+        self, segments: Segments, features: Features, details: dict[str, Array], *, learn: bool
+    ) -> Floats:
+        statistics, age = self._statistics.update(segments, features.values, learn=learn)
+        score = np.full(len(segments.items), np.nan)
+        decades = np.zeros(statistics.shape, np.float32)
+        ready = np.flatnonzero(~np.isnan(features.values[:, 0]))
+        if len(ready):
+            starts = np.searchsorted(ready, segments.starts)
+            some = starts[1:] > starts[:-1]
+            bounds = np.append(starts[:-1][some], starts[-1])
+            decades[ready] = self._tables.decades(
+                segments.rows[some], bounds, bins_of(statistics[ready]), learn=learn
+            )
+            score[ready] = self._odds(decades[ready], age[ready])
+        details["decades"], details["age"] = decades, age
+        return score
+
+    def _odds(self, decades: Array, age: Array) -> Floats:
+        logit = self._model.run("logit", inputs_of(decades, age))[:, 0].astype(np.float64)
+        odds: Floats = np.exp2(0.5 * np.log2(np.e) * logit)
+        return odds
+
+    def _by_statistic(self, scores: Scores, index: int) -> Floats:
+        age = scores.details["age"][index]
+        return shares(
+            lambda points: self._odds(points, np.full(len(points), age)), scores.details["decades"][index]
+        )
+
+    def _shares(self, scores: Scores, index: int) -> Floats:
+        carried = np.zeros(len(FEATURES))
+        np.add.at(carried, _FEATURE_OF, self._by_statistic(scores, index))
+        return normalised(carried)
+
+    def explain(self, item: np.void, key: str, scores: Scores, index: int, threshold: float) -> Explanation:
+        """Name the feature that carries most of the score, and of what that is the rarest statistic."""
+        told = super().explain(item, key, scores, index, threshold)
+        carried = self._by_statistic(scores, index)
+        name = list(STATISTICS)[int(np.argmax(carried))]
+        once = 10.0 ** float(scores.details["decades"][index][int(np.argmax(carried))])
+        detail = f"; its {name.replace('_', ' ')} is so large in one bar of {once:,.0f}"
+        return Explanation(told.observed, told.expected, told.contributions, told.reason + detail)
