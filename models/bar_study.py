@@ -1,9 +1,9 @@
 """The study of injected bars: what each detector and baseline finds at one false alarm episode a day.
 
-Events of five kinds and known size (`models.bar_events`) go into the last part of each instrument's bars, a
-few a week; nobody is fitted to that part, nor chooses a threshold on it but for the common operating point of one
-false episode per instrument and day. The detectors' own alarms, and for the baselines the threshold that
-Youden's J picks on events in the first part, give precision and recall.
+Events of five kinds and known size (`models.bar_events`) go into the last part of each instrument's bars,
+a few a week; nobody is fitted to that part, nor chooses a threshold on it but for the common operating point
+of one false episode per instrument and day. The detectors' own alarms, and for the baselines the threshold
+that Youden's J picks on events in the first part, give precision and recall.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def train(
             "leaves": _LEAVES,
             "learning_rate": _RATE,
             "input": "-log10 of each statistic's tail probability for the instrument, the rarest, their sums",
-            "score": "exp(logit / 2)",
+            "score": "log(1 + exp(logit + 4.5))",
         },
         "data": [source | {"training_bars": sum(s.cut for s in some)} for source, some in sources],
         "training_bars": len(training.label),
@@ -122,7 +122,7 @@ def train(
 def _statistics(bars: Array) -> tuple[Array, Int64s, Array]:
     segments = segments_of_bars(bars, [""])
     features = BarFeatures(MINUTE).update(segments)
-    statistics, age = BarStatistics(MINUTE).update(segments, features.values, learn=True)
+    statistics, age, _ = BarStatistics(MINUTE).update(segments, features.values, learn=True)
     return statistics, age, ~np.isnan(features.values[:, 0])
 
 

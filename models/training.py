@@ -25,7 +25,7 @@ from operators.pretrained import (
     autoencoder_score,
     forest_score,
 )
-from operators.tail_combination import load_combination
+from operators.tail_combination import combination_score, load_combination
 from tapewatch.errors import UserError
 from tapewatch.records import Floats
 
@@ -157,7 +157,7 @@ def _combination(
         "average_precision": round(average_precision(told), 4),
         "youden_j": round(index, 4),
     }
-    card["threshold"] = float(np.exp(logit / 2))
+    card["threshold"] = float(combination_score(np.array([logit]))[0])
     _write(out / "tail_combination.json", card)
     _picture(out / "tail_combination.png", "tail_combination", told, None)
     return card

@@ -50,8 +50,8 @@ class BarStatistics:
     def __init__(self, width_ns: int, resume: dict[str, Any] | None = None) -> None:
         self._pause = _PAUSE * width_ns
         self._past = np.zeros((0, _SPAN, 3), np.int16)
-        #: Start of the last bar, and bars of its session before it.
-        self._last = np.zeros((0, 2), np.int64)
+        #: Start of the last bar, bars of its session before it, and bars in all.
+        self._last = np.zeros((0, 3), np.int64)
         self._rows = 0
         if resume is not None:
             self._past, self._last = resume["past"].copy(), resume["last"].copy()
@@ -61,8 +61,8 @@ class BarStatistics:
         """Return the state to resume from; nothing in it changes later."""
         return {"past": self._past[: self._rows].copy(), "last": self._last[: self._rows].copy()}
 
-    def update(self, segments: Segments, values: Array, *, learn: bool) -> tuple[Array, Int64s]:
-        """Return the statistics of bars, and how many bars of its session came before each.
+    def update(self, segments: Segments, values: Array, *, learn: bool) -> tuple[Array, Int64s, Int64s]:
+        """Return the statistics of bars, and how many bars of its session, and in all, came before each.
 
         Parameters
         ----------
@@ -76,7 +76,7 @@ class BarStatistics:
         Returns
         -------
         tuple
-            Float32, not negative, shape ``(n, len(STATISTICS))``; int64, shape ``(n,)``.
+            Float32, not negative, shape ``(n, len(STATISTICS))``; twice int64, shape ``(n,)``.
         """
         rows, count = segments.rows, int(segments.rows.max(initial=-1)) + 1
         self._rows = max(self._rows, count)
@@ -88,11 +88,14 @@ class BarStatistics:
         joined = windows.join(self._past[rows], own.T)
         out = self._statistics(z, own.astype(np.int64), windows, joined.astype(np.int64))
         age = self._ages(rows, segments.starts, segments.times)
+        first = np.repeat(segments.starts[:-1], np.diff(segments.starts))
+        before = self._last[segments.row_of, 2] + np.arange(len(age)) - first
         if learn and len(segments.times):
             self._past[rows] = windows.kept(joined)
             last = segments.starts[1:] - 1
             self._last[rows, 0], self._last[rows, 1] = segments.times[last], age[last]
-        return out, age
+            self._last[rows, 2] = before[last] + 1
+        return out, age, before
 
     def _statistics(self, z: Array, own: Int64s, windows: SlidingWindows, joined: Int64s) -> Array:
         move, volume = own[:2]

@@ -17,12 +17,13 @@ from operators.pretrained import Autoencoder, IsolationForest
 from operators.price_jump import PriceJump
 from operators.river_models import River
 from operators.tail_combination import TailCombination
+from operators.value_novelty import ValueNovelty
 from tapewatch.errors import UserError
 from tapewatch.settings import explain
 
 KNOWN: tuple[type[Detector], ...] = (
     HighVolume, BlockTrade, PriceJump, FeedIntegrity, HalfSpaceTrees, IsolationForest, Autoencoder,
-    TailCombination, River,
+    TailCombination, ValueNovelty, River,
     Ensemble,
 )  # fmt: skip
 

@@ -8,6 +8,7 @@ such a sum usually is, detectors not being independent, the calibration learns f
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -20,8 +21,9 @@ from tapewatch.settings import WIDTHS, Width, from_json
 
 #: How many of the members are added.
 _LARGEST = 3
-#: Weights of members that are not 1 unless the settings say so: what evidence favours (docs/evaluation.md).
-_WEIGHTS = {"tail_combination": 3.0}
+#: Weights unless the settings say otherwise, by evidence (docs/evaluation.md): one member has weighed many
+#: statistics already, beside it the others tip the balance; without it they are equals.
+_FAVOURED, _FAVOUR, _BESIDE, _EQUAL = "tail_combination", 1.0, 0.1, 0.35
 #: Rarity beyond once a day counts up to as many decades.
 _MOST_DECADES = 12.0
 _SESSION = 390 * MINUTE
@@ -39,7 +41,7 @@ class Ensemble(Detector):
         spread=0.25,
         prior_peaks=20,
         warm_up=45,
-        usual_threshold=6.0,
+        usual_threshold=2.8,
         prior_observations=300,
     )
     # What it sees is rarest of five or so, none of them calibrated to the last alarm.
@@ -60,16 +62,17 @@ class Ensemble(Detector):
         """Windows up to five widths apart are one episode."""
         return 5 * WIDTHS[self.width]
 
-    def weight(self, name: str) -> float:
-        """Return the weight of a member."""
-        return self.weights.get(name, _WEIGHTS.get(name, 1.0))
+    def weight(self, name: str, others: Collection[str]) -> float:
+        """Return the weight of a member among these."""
+        usual = _EQUAL if _FAVOURED not in others else _FAVOUR if name == _FAVOURED else _BESIDE
+        return self.weights.get(name, usual)
 
     def members(self, others: tuple[Detector, ...]) -> tuple[str, ...]:
         """Return the names of the detectors whose severities it adds."""
         return tuple(
             other.id
             for other in others
-            if other.reads == "bars" and other.bar_width == self.width and self.weight(other.id) > 0
+            if other.reads == "bars" and other.bar_width == self.width and self.weights.get(other.id, 1.0) > 0
         )
 
     def build(self, resume: dict[str, Any] | None) -> Logic:
@@ -79,17 +82,17 @@ class Ensemble(Detector):
 
 class _EnsembleLogic:
     def __init__(self, settings: Ensemble) -> None:
-        self._weight = settings.weight
+        self._settings = settings
         self._decades_a_day = float(np.log10(max(_SESSION / WIDTHS[settings.width], 2.0)))
 
     def snapshot(self) -> dict[str, Any]:
         return {}
 
     def score(self, segments: Segments, *, learn: bool = True) -> Scores:
-        severities = {
-            name: severity for name, severity in (segments.severities or {}).items() if self._weight(name) > 0
-        }
-        shares = {name: self._weight(name) * self._decades(severity) for name, severity in severities.items()}
+        told = segments.severities or {}
+        weights = {name: self._settings.weight(name, told) for name in told}
+        severities = {name: severity for name, severity in told.items() if weights[name] > 0}
+        shares = {name: weights[name] * self._decades(severity) for name, severity in severities.items()}
         count = len(segments.items)
         ranked = np.sort(np.stack([np.zeros(count), *shares.values()]), axis=0)[::-1]
         score = np.zeros(count)

@@ -3,7 +3,8 @@
 Each of some two dozen statistics of a bar (`operators.bar_statistics`) is first calibrated by itself, for its
 instrument (`operators.tail_tables`). What the tail probabilities mean together, boosted trees have learned
 from anomalies put into real bars (Friedman, "Greedy Function Approximation: A Gradient Boosting Machine",
-2001), each held to grow with every statistic's rarity. The score is the square root of the odds they give.
+2001), each held to grow with every statistic's rarity. The score is the logarithm of the odds they give, over
+those of a bar that is hardly worth a look.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ INPUTS = (
 )
 #: A session is no longer young after so many bars.
 _OLD = 200
+#: Bars of an instrument before its first score.
+_WARM_UP = 80
+#: Log odds of one in 90, below which scores say little.
+_WORTH_A_LOOK = 4.5
 _FEATURE_OF = np.array([FEATURES.index(name) for name in STATISTICS.values()])
 
 
@@ -73,19 +78,29 @@ def inputs_of(decades: Array, age: Array) -> Array:
     return out
 
 
+def combination_score(logit: Floats) -> Floats:
+    """Return scores of the trees' log odds: 0 for the usual bar, then as many as the log odds are beyond.
+
+    >>> combination_score(np.array([-9.0, -4.5, 0.0])).round(2).tolist()
+    [0.01, 0.69, 4.51]
+    """
+    score: Floats = np.log1p(np.exp(np.minimum(logit + _WORTH_A_LOOK, 50.0)))
+    return score
+
+
 class TailCombination(FeatureDetector):
     """Bars of which statistics are rare together in the way that anomalies are."""
 
     name: ClassVar[str] = "tail_combination"
     scale: ClassVar[Scale] = Scale(
-        lowest=-8,
-        octaves=13,
-        shape=0.05,
-        spread=0.4,
+        lowest=-5,
+        octaves=9,
+        shape=0.0,
+        spread=0.5,
         prior_peaks=40,
         warm_up=45,
-        usual_threshold=0.3,
-        prior_observations=300,
+        usual_threshold=2.9,
+        prior_observations=150,
     )
 
     model: str = Field("tail_combination.onnx", min_length=1, validate_default=True)
@@ -125,7 +140,7 @@ class _CombinationLogic(FeatureLogic):
     def _score(
         self, segments: Segments, features: Features, details: dict[str, Array], *, learn: bool
     ) -> Floats:
-        statistics, age = self._statistics.update(segments, features.values, learn=learn)
+        statistics, age, before = self._statistics.update(segments, features.values, learn=learn)
         score = np.full(len(segments.items), np.nan)
         decades = np.zeros(statistics.shape, np.float32)
         ready = np.flatnonzero(~np.isnan(features.values[:, 0]))
@@ -136,14 +151,16 @@ class _CombinationLogic(FeatureLogic):
             decades[ready] = self._tables.decades(
                 segments.rows[some], bounds, bins_of(statistics[ready]), learn=learn
             )
-            score[ready] = self._odds(decades[ready], age[ready])
+            # Features settle as their windows fill; until then they look strange.
+            settled = ready[before[ready] >= _WARM_UP]
+            if len(settled):
+                score[settled] = self._odds(decades[settled], age[settled])
         details["decades"], details["age"] = decades, age
         return score
 
     def _odds(self, decades: Array, age: Array) -> Floats:
         logit = self._model.run("logit", inputs_of(decades, age))[:, 0].astype(np.float64)
-        odds: Floats = np.exp2(0.5 * np.log2(np.e) * logit)
-        return odds
+        return combination_score(logit)
 
     def _by_statistic(self, scores: Scores, index: int) -> Floats:
         age = scores.details["age"][index]
