@@ -113,6 +113,10 @@ class Result:
         """Return the event recall at the common operating point of each seed."""
         return [_recall(self.cases[seed], row, kind, visible) for seed, row in self.rows[name].items()]
 
+    def recall(self, name: str, kind: str) -> float:
+        """Return the mean of `recalls`."""
+        return _mean(self.recalls(name, kind))
+
     def mean(self, name: str, *, visible: bool = False) -> list[float]:
         """Return the mean over the kinds of each seed."""
         return [

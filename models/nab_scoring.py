@@ -105,10 +105,10 @@ def score(corpus: Sequence[Labelled], profile: Profile) -> Scored:
     null, perfect = -profile.fn * windows, profile.tp * windows
     if not windows or not len(last):
         return Scored(np.nan, np.inf)
-    best = int(total[last].argmax())
-    if total[last[best]] <= 0:
+    at = int(last[total[last].argmax()])
+    if total[at] <= 0:
         return Scored(0.0, np.inf)
-    return Scored(100.0 * float(total[last[best]]) / (perfect - null), float(level[last[best]]))
+    return Scored(100.0 * float(total[at]) / (perfect - null), float(level[at]))
 
 
 def _worth(series: Labelled, profile: Profile) -> tuple[Floats, Int64s]:

@@ -74,7 +74,9 @@ def session_of_files(paths: Sequence[Path]) -> Session:
     parts: list[tuple[str, Array, Int64s]] = []
     for tape in tapes_of_files(paths):
         if tape.kind != "trades":
-            raise UserError(f"{tape.partition} holds bars; anomalies are injected into trades")
+            raise UserError(
+                f"{tape.partition} holds bars; anomalies are injected into trades, or with --bars into bars"
+            )
         (shard,) = splitter.split(tape)
         for key, first, last in zip(shard.keys, shard.starts, shard.starts[1:], strict=False):
             parts.append((key, shard.records[np.arange(first, last)], shard.times[first:last]))

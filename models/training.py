@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from models import autoencoder, combination, isolation_forest
+from models import autoencoder, combination, isolation_forest, transformer_training
 from models.training_data import SIMULATED, TRAINED, TrainingData, gather
 from models.validation import Curve, average_precision, curve, roc_auc, youden
 from operators.features import FEATURES
@@ -26,10 +26,11 @@ from operators.pretrained import (
     forest_score,
 )
 from operators.tail_combination import combination_score, load_combination
+from operators.transformer import load_transformer, newest_errors, score_of
 from tapewatch.errors import UserError
-from tapewatch.records import Floats
+from tapewatch.records import Array, Floats
 
-KINDS = ("isolation_forest", "autoencoder", "tail_combination")
+KINDS = ("isolation_forest", "autoencoder", "tail_combination", "transformer")
 #: Told of what is going on, how much of it is done and how much there is.
 Progress = Callable[[str, int, int], None]
 
@@ -79,8 +80,8 @@ def train(
     UserError
         For data that cannot be used, or if the extra ``train`` is not installed.
     """
-    if kind == "tail_combination":
-        return _combination(paths, out, seed, progress, simulated, effort)
+    if kind in _OF_BARS:
+        return _of_bars(kind, paths, out, seed, progress, simulated, effort)
     progress("reading", 0, 1)
     data = gather(paths, seed, simulated)
     progress("reading", 1, 1)
@@ -123,7 +124,8 @@ def train(
     return card
 
 
-def _combination(
+def _of_bars(
+    kind: str,
     paths: Sequence[Path],
     out: Path,
     seed: int,
@@ -131,36 +133,74 @@ def _combination(
     simulated: Sequence[int],
     effort: Mapping[str, int],
 ) -> dict[str, Any]:
+    """Train what is made of series of bars by itself, not of the common features."""
     try:
-        model, made, held = combination.train(paths, seed, progress, simulated, effort)
+        model, made, losses, told_by = _OF_BARS[kind](paths, seed, progress, simulated, effort)
     except ImportError as error:
         raise UserError(f'training needs {error.name}: pip install "tapewatch[train]"') from None
     card: dict[str, Any] = {
-        "kind": "tail_combination",
+        "kind": kind,
         "format": FORMAT,
         **made,
         "seed": seed,
         "held_out": f"the last {1 - TRAINED:.0%} of each instrument's bars, with injected anomalies",
-        "versions": _versions(),
+        "versions": _versions(*_MADE_WITH[kind]),
         "bytes": len(model),
         "sha256": hashlib.sha256(model).hexdigest(),
     }
-    (out / "tail_combination.onnx").write_bytes(model)
-    _write(out / "tail_combination.json", card)
-    loaded = load_combination(str((out / "tail_combination.onnx").absolute()))
-    told = curve(loaded.run("logit", held.inputs)[:, 0].astype(np.float64), held.label)
-    logit, index = youden(told)
+    (out / f"{kind}.onnx").write_bytes(model)
+    _write(out / f"{kind}.json", card)
+    scores, label = told_by(str((out / f"{kind}.onnx").absolute()))
+    told = curve(scores, label)
+    threshold, index = youden(told)
     card["metrics"] = {
-        "validation_bars": len(held.label),
-        "validation_anomalous_bars": int(held.label.sum()),
+        "validation_bars": len(label),
+        "validation_anomalous_bars": int(label.sum()),
         "roc_auc": round(roc_auc(told), 4),
         "average_precision": round(average_precision(told), 4),
         "youden_j": round(index, 4),
     }
-    card["threshold"] = float(combination_score(np.array([logit]))[0])
-    _write(out / "tail_combination.json", card)
-    _picture(out / "tail_combination.png", "tail_combination", told, None)
+    card["threshold"] = threshold
+    if losses is not None:
+        card["metrics"]["loss_training"], card["metrics"]["loss_validation"] = (
+            round(float(loss), 5) for loss in losses[-1]
+        )
+    _write(out / f"{kind}.json", card)
+    _picture(out / f"{kind}.png", kind, told, losses)
     return card
+
+
+#: Scores and labels of what was held out, by the model in a file.
+_ToldBy = Callable[[str], tuple[Floats, Array]]
+_Made = tuple[bytes, dict[str, Any], Floats | None, _ToldBy]
+
+
+def _combination(
+    paths: Sequence[Path], seed: int, progress: Progress, simulated: Sequence[int], effort: Mapping[str, int]
+) -> _Made:
+    model, made, held = combination.train(paths, seed, progress, simulated, effort)
+
+    def told_by(path: str) -> tuple[Floats, Array]:
+        logit = load_combination(path).run("logit", held.inputs)[:, 0]
+        return combination_score(logit.astype(np.float64)), held.label
+
+    return model, made, None, told_by
+
+
+def _transformer(
+    paths: Sequence[Path], seed: int, progress: Progress, simulated: Sequence[int], effort: Mapping[str, int]
+) -> _Made:
+    model, made, losses, held = transformer_training.train(paths, seed, progress, simulated, effort)
+
+    def told_by(path: str) -> tuple[Floats, Array]:
+        windows, known, label = held
+        return score_of(newest_errors(load_transformer(path), windows), known), label
+
+    return model, made, losses[:, 1:], told_by
+
+
+_OF_BARS = {"tail_combination": _combination, "transformer": _transformer}
+_MADE_WITH = {"tail_combination": ("scikit-learn",), "transformer": ("jax", "flax", "optax", "jax2onnx")}
 
 
 def _forest(data: TrainingData, seed: int, progress: Progress, effort: Mapping[str, int]) -> _Trained:
@@ -212,8 +252,8 @@ def _validated(kind: str, out: Path, data: TrainingData) -> Curve:
     return curve(autoencoder_score(errors, held.known), held.label)
 
 
-def _versions() -> dict[str, str]:
-    names = ("tapewatch", "numpy", "scikit-learn", "onnx", "onnxruntime")
+def _versions(*makers: str) -> dict[str, str]:
+    names = ("tapewatch", "numpy", *(makers or ("scikit-learn",)), "onnx", "onnxruntime")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 

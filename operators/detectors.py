@@ -17,13 +17,15 @@ from operators.pretrained import Autoencoder, IsolationForest
 from operators.price_jump import PriceJump
 from operators.river_models import River
 from operators.tail_combination import TailCombination
+from operators.transformer import Transformer
 from operators.value_novelty import ValueNovelty
 from tapewatch.errors import UserError
 from tapewatch.settings import explain
 
 KNOWN: tuple[type[Detector], ...] = (
     HighVolume, BlockTrade, PriceJump, FeedIntegrity, HalfSpaceTrees, IsolationForest, Autoencoder,
-    TailCombination, ValueNovelty, River,
+    TailCombination, Transformer, ValueNovelty,
+    River,
     Ensemble,
 )  # fmt: skip
 

@@ -40,7 +40,12 @@ class OnnxModel:
 
 
 def load(
-    kind: str, model: str, inputs: Sequence[str] = FEATURES, shape: Sequence[int] | None = None
+    kind: str,
+    model: str,
+    inputs: Sequence[str] = FEATURES,
+    shape: Sequence[int] | None = None,
+    *,
+    optimised: bool = False,
 ) -> OnnxModel:
     """Return a model that ``tapewatch train`` made.
 
@@ -54,6 +59,8 @@ def load(
         What the card has to say of the columns that the model is shown.
     shape
         Shape of one point, if it is not just these columns.
+    optimised
+        Whether ONNX Runtime may rewrite the graph to run faster; not for graphs whose arithmetic is exact.
 
     Raises
     ------
@@ -72,7 +79,7 @@ def load(
         raise ValueError(f"{what} with these features; its card says {told[0]!r}, format {told[1]!r}")
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ValueError(f"{what}; {path} is damaged, or not the file that its card is of")
-    session = _session(data, what)
+    session = _session(data, what, optimised)
     (taken,) = session.get_inputs()
     wanted = list(shape or (len(inputs),))
     if taken.name != "features" or taken.type != "tensor(float)" or taken.shape[1:] != wanted:
@@ -92,7 +99,7 @@ def _read(path: Path, what: str) -> bytes:
 
 
 @lru_cache(maxsize=8)
-def _session(data: bytes, what: str) -> Any:  # noqa: ANN401 - ONNX Runtime's session, whose import is late
+def _session(data: bytes, what: str, optimised: bool = False) -> Any:  # noqa: ANN401 - ONNX Runtime's session, whose import is late
     try:
         import onnxruntime
     except ImportError:
@@ -100,7 +107,8 @@ def _session(data: bytes, what: str) -> Any:  # noqa: ANN401 - ONNX Runtime's se
     options = onnxruntime.SessionOptions()
     # One thread a worker; and no rewriting of graphs, whose arithmetic is chosen to be exact.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
     options.log_severity_level = 4
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

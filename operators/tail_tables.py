@@ -33,7 +33,8 @@ def bins_of(values: Array) -> Array:
     [0, 0, 16, 17, 63]
     """
     bits = np.ascontiguousarray(values, np.float32).view(np.int32) >> 20
-    return np.clip(bits - ((127 + LOWEST) << 3), 0, BINS - 1).astype(np.uint8)
+    bins: Array = np.clip(bits - ((127 + LOWEST) << 3), 0, BINS - 1).astype(np.uint8)
+    return bins
 
 
 class TailTables:
@@ -129,7 +130,8 @@ class TailTables:
     def _told(self, counts: Array, seen: Int64s) -> Array:
         above = np.cumsum(counts[:, :, ::-1], axis=2)[:, :, ::-1]
         share = (above + self._prior) / (seen + self._weight)[:, None, None]
-        return (-np.log10(np.ascontiguousarray(np.clip(share, 1e-12, 1.0)))).astype(np.float32)
+        told: Array = (-np.log10(np.ascontiguousarray(np.clip(share, 1e-12, 1.0)))).astype(np.float32)
+        return told
 
 
 def prior_of(bins: Array, least: float = 1e-3) -> Floats:

@@ -62,9 +62,10 @@ class ValueNovelty(Detector):
 def value_of(bars: Array, value: str) -> Floats:
     """Return a value of each bar, prices in decimals, shape ``(n,)``."""
     if value == "range":
-        return (bars["high"] - bars["low"]) / PRICE_SCALE
-    scale = PRICE_SCALE if value == "close" else 1
-    return bars[value] / scale
+        spans: Floats = (bars["high"] - bars["low"]) / PRICE_SCALE
+        return spans
+    values: Floats = bars[value] / (PRICE_SCALE if value == "close" else 1)
+    return values
 
 
 class Seen:
@@ -99,18 +100,22 @@ class _Series:
 
     def __init__(self, settings: ValueNovelty, resume: dict[str, Any] | None = None) -> None:
         self._settings = settings
-        saved = resume or {}
-        self.seen = [Seen(values) for values in saved.get("seen", (None, None))]
-        self.total: list[float] = list(saved.get("total", (0.0, 0.0)))
-        self.count: int = saved.get("count", 0)
-        self.last: list[float] = list(saved.get("last", ()))
-        self.scores: list[float] = list(saved.get("scores", ()))
+        self.seen, self.total, self.count = [Seen(), Seen()], [0.0, 0.0], 0
+        self.last: list[float] = []
+        self.scores: list[float] = []
+        if resume is not None:
+            self.seen = [Seen(_unpadded(values)) for values in resume["seen"]]
+            self.total, self.count = resume["total"].tolist(), resume["count"]
+            self.last, self.scores = (_unpadded(resume[name]).tolist() for name in ("last", "scores"))
 
     def snapshot(self) -> dict[str, Any]:
         return {
-            "seen": tuple(seen.values.copy() for seen in self.seen), "total": tuple(self.total),
-            "count": self.count, "last": tuple(self.last), "scores": tuple(self.scores),
-        }  # fmt: skip
+            "seen": tuple(_padded(seen.values, _KEPT + 1) for seen in self.seen),
+            "total": np.array(self.total),
+            "count": self.count,
+            "last": _padded(self.last, self._settings.mean_windows),
+            "scores": _padded(self.scores, self._settings.quiet_windows),
+        }
 
     def score(self, value: float, *, learn: bool) -> tuple[float, float, float]:
         """Return score, nearest value seen and the share of the mean in the score."""
@@ -132,6 +137,18 @@ class _Series:
             self.scores = [*self.scores, score][-self._settings.quiet_windows :]
         share = novelty[1] / max(novelty[0] + novelty[1], 1e-300)
         return told, nearest[0], share
+
+
+def _padded(values: Floats | list[float], count: int) -> Floats:
+    """Return values behind which there is room: a state is no larger later than it is at first."""
+    held: Floats = np.full(count, np.nan)
+    held[: len(values)] = values
+    return held
+
+
+def _unpadded(values: Floats) -> Floats:
+    held: Floats = values[~np.isnan(values)]
+    return held
 
 
 class _NoveltyLogic:
@@ -161,7 +178,7 @@ class _NoveltyLogic:
     def explain(self, item: np.void, key: str, scores: Scores, index: int, threshold: float) -> Explanation:
         seen, near = (float(scores.details[name][index]) for name in ("value", "nearest"))
         share, what = float(scores.details["of_mean"][index]), _READS[self._settings.value]
-        times = float(np.expm1(min(scores.score[index], 700.0)))
+        times = float(np.expm1(min(np.nan_to_num(scores.score[index]), 700.0)))
         return Explanation(
             observed=seen,
             expected=near,

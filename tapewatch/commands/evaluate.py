@@ -6,10 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tapewatch.commands import evaluate_bars
+from tapewatch.commands.evaluation_files import check, found, save, write
 from tapewatch.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,14 +51,46 @@ def register(app: typer.Typer) -> None:
         required: Annotated[
             bool, typer.Option("--required-only", help="Inject at the required sizes alone.")
         ] = False,
+        bars: Annotated[
+            bool, typer.Option("--bars", help="Inject into minute bars, and measure baselines beside.")
+        ] = False,
         json: _Json = None,
         out: _Out = None,
     ) -> None:
         """Count the alarms on clean tapes, and what is found of anomalies of known size.
 
+        With --bars, or where --data names bars, events of five kinds go into minute bars.
+
         Example: tapewatch evaluate injected --seed 5 --required-only
         """
-        _injected([*(data or []), *(more or [])], seed, required, json, out)
+        patterns = [*(data or []), *(more or [])]
+        if bars or any(pattern.endswith(".parquet") for pattern in patterns):
+            evaluate_bars.injected(patterns, seed, json, out)
+        else:
+            _injected(patterns, seed, required, json, out)
+
+    @group.command()
+    def nab(
+        data: Annotated[
+            Path | None,
+            typer.Option("--data", metavar="DIR", help="Laid out as NAB's data/, with labels/ for scores."),
+        ] = None,
+        detector: Annotated[
+            str | None, typer.Option("--detector", metavar="NAME", help="One detector instead of all.")
+        ] = None,
+        robust: Annotated[
+            bool, typer.Option("--robust", help="Halve and double each parameter of value_novelty, too.")
+        ] = False,
+        json: _Json = None,
+        out: Annotated[
+            Path | None, typer.Option("--out", metavar="DIR", help="Folder for NAB's result files.")
+        ] = None,
+    ) -> None:
+        """Score detectors on the Numenta Anomaly Benchmark by its own rules; each series is streamed once.
+
+        Example: tapewatch evaluate nab --data NAB --detector value_novelty --out results
+        """
+        evaluate_bars.nab(data, detector, robust, json, out)
 
     @group.command()
     def real(
@@ -83,7 +117,7 @@ def _injected(
     for seed in seeds or []:
         if not 0 <= seed < 2**63:
             raise UserError(f"`--seed` must be from 0 to {2**63 - 1}, was {seed}")
-    _check(json, out)
+    check(json, out)
     from models.quality import REQUIRED, SEEDS, SIZES, simulated, study
     from models.quality_tables import picture, tables
 
@@ -93,65 +127,32 @@ def _injected(
         result = study(seeds or (SEEDS[:1] if patterns else SEEDS), sizes, source, progress)
     text = tables(result)
     typer.echo(text, nl=False)
-    _save(json, result.as_json())
+    save(json, result.as_json())
     if out is not None:
-        _write(out / "quality-tables.md", text)
+        write(out / "quality-tables.md", text)
         picture(result, out / "quality-recall.png")
 
 
 def _from_files(patterns: list[str]) -> Source:
     from models.tapes import session_of_files
 
-    session = session_of_files(_found(patterns))
+    session = session_of_files(found(patterns))
     return lambda seed, days: session
 
 
 def _real(patterns: list[str], worst: int, json: Path | None, out: Path | None) -> None:
     if worst < 1:
         raise UserError(f"`--worst` must be at least 1, was {worst}")
-    paths = _found(patterns)
-    _check(json, out)
+    paths = found(patterns)
+    check(json, out)
     from models.real_days import real_days, tables
 
     result = real_days(paths, worst)
     text = tables(result)
     typer.echo(text, nl=False)
-    _save(json, result.as_json())
+    save(json, result.as_json())
     if out is not None:
-        _write(out / "quality-real.md", text)
-
-
-def _found(patterns: list[str]) -> list[Path]:
-    from connectors.chain import find
-
-    if not patterns:
-        raise UserError("`--data` is missing; name the files to judge, e.g. --data day.trades.dbn.zst")
-    try:
-        return find(patterns)
-    except UserError as error:
-        raise UserError(str(error).replace("`source.paths`", "`--data`")) from None
-
-
-def _check(json: Path | None, out: Path | None) -> None:
-    """Refuse places that cannot be written to before minutes are spent."""
-    if json is not None and not json.absolute().parent.is_dir():
-        raise UserError(f"`--json` is in {json.absolute().parent}, which is no folder")
-    if out is not None and not out.is_dir():
-        raise UserError(f"`--out` must be a folder, was {out}")
-
-
-def _save(path: Path | None, result: dict[str, Any]) -> None:
-    import orjson
-
-    if path is not None:
-        _write(path, orjson.dumps(result, option=orjson.OPT_INDENT_2).decode() + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    from connectors.whole_file import written_whole
-
-    with written_whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+        write(out / "quality-real.md", text)
 
 
 @contextmanager
