@@ -49,13 +49,15 @@ def derived(bars: Array) -> Floats:
 def _rolling(values: Floats, window: int) -> tuple[Floats, Floats]:
     """Return mean and standard deviation of the ``window`` values before each, of fewer at the beginning."""
     ends = np.arange(len(values))
+    if not len(values):
+        return values, values
     first = np.maximum(ends - window, 0)
     count = np.maximum(ends - first, 1)
-    centred = values - values.mean()
+    centred = values - values[0]
     sums, squares = (np.concatenate([[0.0], np.cumsum(part)]) for part in (centred, centred**2))
     mean = (sums[ends] - sums[first]) / count
     variance = (squares[ends] - squares[first]) / count - mean**2
-    return mean + values.mean(), np.sqrt(np.maximum(variance, 0.0))
+    return mean + values[0], np.sqrt(np.maximum(variance, 0.0))
 
 
 def windowed_gaussian(bars: Array, cut: int, seed: int) -> Floats:
@@ -64,8 +66,7 @@ def windowed_gaussian(bars: Array, cut: int, seed: int) -> Floats:
     score = np.zeros(len(bars))
     for values in (move, np.log1p(span * 1e4), np.log1p(bars["volume"].astype(np.float64))):
         mean, deviation = _rolling(values, _WINDOW)
-        least = 1e-3 * max(float(np.std(values)), 1e-12)
-        score = np.maximum(score, np.abs(values - mean) / np.maximum(deviation, least))
+        score = np.maximum(score, np.abs(values - mean) / np.maximum(deviation, 1e-6))
     score[:_LEAST] = np.nan
     return score
 

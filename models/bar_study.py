@@ -24,6 +24,8 @@ from models.validation import curve, youden
 from operators.detector import Detector, segments_of_bars
 from operators.detectors import detectors
 from operators.features import BarFeatures
+from operators.transformer import Transformer
+from operators.value_novelty import ValueNovelty
 from tapewatch.records import MINUTE, Array, Floats
 
 SEEDS = (70_001, 70_002, 70_003, 70_004, 70_005)
@@ -58,6 +60,11 @@ class Case:
 def bar_detectors() -> tuple[Detector, ...]:
     """Return the detectors of one-minute bars as they are by default, the ensemble among them."""
     return tuple(d for d in detectors({}) if d.bar_width == "1m" and d.reads in {"bars", "severities"})
+
+
+def others() -> tuple[Detector, ...]:
+    """Return those that are off by default: they are measured, but are no part of the ensemble."""
+    return Transformer(), ValueNovelty()
 
 
 def case_of(series: Series, seed: int) -> Case:
@@ -255,8 +262,8 @@ def study(
         given = series(seed)
         cases = [case_of(one, seed) for one in given]
         result.cases[seed] = cases
-        runs = [run(chosen, case.bars) for case in cases]
-        for detector in chosen:
+        runs = [run(chosen, case.bars) | run(others(), case.bars) for case in cases]
+        for detector in (*chosen, *others()):
             # A severity compares across instruments, which is what it is for.
             streams = [c.stream(r[detector.id].severity) for c, r in zip(cases, runs, strict=True)]
             alarms = [r[detector.id].alarm for r in runs]

@@ -78,7 +78,7 @@ def train(
     progress
         Told how far it is.
     effort
-        ``trees``, if not the usual number.
+        ``trees``, and how many ``times`` events are put into each series, if not as usual.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -90,7 +90,7 @@ def train(
         usual.append(bins_of(statistics[ready])[:: 1 + len(statistics) // _LONG])
         progress("usual bars", done + 1, len(every))
     prior = on_grid(prior_of(np.concatenate(usual)), 2.0**40)
-    training = _joined(_training(every, prior, seed, progress))
+    training = _joined(_training(every, prior, seed, effort.get("times", 0), progress))
     held = _joined(_validation(every, prior, seed))
     trees = effort.get("trees", TREES)
     progress("trees", 0, 1)
@@ -127,11 +127,15 @@ def _statistics(bars: Array) -> tuple[Array, Int64s, Array]:
 
 
 def _training(
-    every: Sequence[Series], prior: Floats, seed: int, progress: Callable[[str, int, int], None]
+    every: Sequence[Series],
+    prior: Floats,
+    seed: int,
+    times: int,
+    progress: Callable[[str, int, int], None],
 ) -> Iterator[Points]:
     for done, series in enumerate(every):
         bars = series.bars[: series.cut]
-        for time in range(_LONG_TIMES if len(bars) > _LONG else _SHORT_TIMES):
+        for time in range(times or (_LONG_TIMES if len(bars) > _LONG else _SHORT_TIMES)):
             yield _points(bars, _HISTORY, prior, np.random.default_rng([seed, time, series.number]))
         progress("injected bars", done + 1, len(every))
 

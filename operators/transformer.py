@@ -21,6 +21,8 @@ from tapewatch.settings import WIDTHS, Width
 
 #: An error is told in these steps, so that the last bits of a float32 do not matter.
 _STEPS = 1024.0
+#: Columns as people are told of them.
+_TOLD = {name: name if name == "volume" else f"{name} price" for name in COLUMNS}
 
 
 def load_transformer(model: str) -> OnnxModel:
@@ -35,7 +37,7 @@ class Transformer(Detector):
     reads: ClassVar[Literal["bars", "records", "severities"]] = "bars"
     scale: ClassVar[Scale] = Scale(
         lowest=-4, octaves=8, shape=0.0, spread=0.2, prior_peaks=40, warm_up=45,
-        usual_threshold=2.6, prior_observations=150,
+        usual_threshold=1.0, prior_observations=150,
     )  # fmt: skip
 
     enabled: bool = False
@@ -130,10 +132,12 @@ class _TransformerLogic:
             what = f"its volume is {amount(seen)} where {amount(usual)} is usual"
         else:
             seen, usual = moved / PRICE_SCALE, float(scores.details["scale"][index])
-            what = f"its {name} is {amount(seen)} from the close before, where bars span {amount(usual)}"
+            what = (
+                f"its {_TOLD[name]} is {amount(seen)} from the close before, where bars span {amount(usual)}"
+            )
         return Explanation(
             observed=seen,
             expected=usual,
-            contributions={n: float(s) for n, s in zip(COLUMNS, shares, strict=True) if s > 0},
+            contributions={_TOLD[n]: float(s) for n, s in zip(COLUMNS, shares, strict=True) if s > 0},
             reason=f"{key} is not what its last hour leads to, to the transformer: {what}",
         )

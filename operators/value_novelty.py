@@ -182,7 +182,7 @@ class _NoveltyLogic:
         return Explanation(
             observed=seen,
             expected=near,
-            contributions={"novelty": 1.0 - share, "novelty of the mean": share},
+            contributions={"novelty": 1.0 - share, "mean_novelty": share},
             reason=(
                 f"{key} has a novelty of {amount(times)} times the usual: its {what} is {amount(seen)}, "
                 f"the nearest so far was {amount(near)}"

@@ -13,7 +13,7 @@ import pytest
 
 from connectors.dbn_writer import write_dbn
 from connectors.market_simulator import MarketSimulation, simulate
-from models.training import KINDS, train
+from models.training import train
 from models.training_data import TRAINED, gather
 from operators.detectors import detectors
 from operators.features import FEATURES
@@ -48,7 +48,7 @@ def parquet(path: Path, count: int = 900, **columns: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EFFORT)
 def test_a_trained_model_runs_and_its_card_is_true(kind: str, tape: Path, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
     card = train(kind, [tape], tmp_path, 5, lambda *step: told.append(step), (), EFFORT[kind])
@@ -70,7 +70,7 @@ def test_a_trained_model_runs_and_its_card_is_true(kind: str, tape: Path, tmp_pa
     assert kind in {detector.name for detector in detectors(section)}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EFFORT)
 def test_the_same_seed_makes_the_same_files(kind: str, tape: Path, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

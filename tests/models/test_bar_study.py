@@ -1,0 +1,65 @@
+"""The study of injected bars: the same every time, chance at the bottom, nothing learned from the test part."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.bar_baselines import BASELINES, derived, windowed_gaussian
+from models.bar_events import KINDS
+from models.bar_series import Series, simulated_series
+from models.bar_study import EVERYTHING, Result, case_of, study
+from models.bar_tables import picture, tables
+
+for module in ("sklearn", "river", "matplotlib"):
+    pytest.importorskip(module)
+
+
+@cache
+def series() -> tuple[Series, ...]:
+    return tuple(simulated_series(5, symbols=2, days=2, trained=0.5))
+
+
+@cache
+def result() -> Result:
+    return study(lambda seed: series(), [3])
+
+
+def test_detectors_find_more_than_chance_and_a_constant_alarm_finds_nothing() -> None:
+    told = result().as_json()["scorers"]
+    assert set(BASELINES) | {EVERYTHING, "ensemble", "tail_combination", "transformer"} <= set(told)
+    assert told[EVERYTHING]["mean"] == 0
+    assert told["ensemble"]["mean"] > told["random"]["mean"]
+    for one in told.values():
+        for kind in one["kinds"].values():
+            own = kind["own_threshold"]
+            assert 0 <= own["precision"] <= 1
+            assert own["f1"] <= 1
+            assert kind["roc_auc"] is None or 0 <= kind["roc_auc"] <= 1
+
+
+def test_tables_and_picture_name_everyone(tmp_path: Path) -> None:
+    text = tables(result())
+    for name in result().rows:
+        assert name in text
+    assert all(kind in text for kind in KINDS)
+    picture(result(), tmp_path / "p.png")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_seed_gives_the_same_case_and_another_another() -> None:
+    first, same, other = (case_of(series()[0], seed) for seed in (1, 1, 2))
+    assert first.bars.tobytes() == same.bars.tobytes()
+    assert first.bars.tobytes() != other.bars.tobytes()
+    assert first.bars[: first.first].tobytes() == series()[0].bars[: first.first].tobytes()
+
+
+def test_baselines_look_at_no_later_bar() -> None:
+    bars = series()[0].bars
+    half = len(bars) // 2
+    assert np.allclose(derived(bars)[:half], derived(bars[:half]), atol=1e-9)
+    whole, part = windowed_gaussian(bars, 0, 1)[:half], windowed_gaussian(bars[:half], 0, 1)
+    assert np.allclose(whole, part, atol=1e-6, equal_nan=True)

@@ -1,0 +1,51 @@
+"""Episodes, events and thresholds, on streams that can be counted by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.bar_events import Event
+from models.event_scores import EPISODE, Stream, areas, found, found_at, threshold_at
+from tapewatch.records import MINUTE, Floats
+
+
+def stream(scores: Floats, events: list[Event]) -> Stream:
+    return Stream(scores, np.arange(len(scores)) * MINUTE, events, 0)
+
+
+def event(first: int, last: int) -> Event:
+    return Event("pattern", "spike", first, last, 5.0)
+
+
+def test_an_alarm_that_goes_on_counts_anew_every_thirty_bars() -> None:
+    told = found_at([stream(np.ones(300), [])], 0.5)
+    assert told[0].episodes == told[0].false == 300 // EPISODE
+
+
+def test_an_episode_that_touches_an_event_is_not_false_and_the_bar_after_counts() -> None:
+    one = stream(np.zeros(300), [event(100, 103)])
+    for at, right in ((99, False), (100, True), (103, True), (104, False)):
+        told = found(np.array([at]), one.owner(), one.events)
+        assert (told.false == 0) == right
+        assert told.delays.tolist() == [at - 100 if right else -1]
+    early = found(np.array([80, 101]), one.owner(), one.events)
+    assert (early.false, early.episodes) == (0, 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), budget=st.sampled_from([1.0, 3.0]))
+def test_the_threshold_keeps_the_budget(seed: int, budget: float) -> None:
+    rng = np.random.default_rng(seed)
+    scores = np.round(rng.exponential(size=1_440), 2)
+    some = [stream(scores, [event(200, 205), event(900, 901)])]
+    threshold = threshold_at(some, budget)
+    assert sum(told.false for told in found_at(some, threshold)) <= budget * some[0].days
+
+
+def test_a_perfect_score_has_an_area_of_one_and_nan_counts_nowhere() -> None:
+    scores = np.zeros(400)
+    scores[200:203], scores[:50] = 1.0, np.nan
+    assert areas([stream(scores, [event(200, 203)])], "pattern") == (1.0, 1.0)
+    assert np.isnan(areas([stream(scores, [event(200, 203)])], "mixed")).all()
