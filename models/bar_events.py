@@ -21,6 +21,7 @@ SIZES, SUBTLE = (0.5, 30.0), 3.0
 #: Bars an event keeps from the next one and from the end.
 APART = 60
 _LAST = 30
+_PAUSE = 30 * MINUTE
 #: The same time of day is this near to it, and of days this near.
 _NEAR, _DAYS = HOUR // 4, 10 * DAY
 _ENOUGH = 30
@@ -89,7 +90,7 @@ def inject(
         if events and at - events[-1].last < APART:
             continue
         # Not across the hours in which nothing is traded.
-        if bars["ts_start"][at + _LAST] - bars["ts_start"][at] > 2 * _LAST * MINUTE:
+        if np.diff(bars["ts_start"][at : at + _LAST + 1]).max() > _PAUSE:
             continue
         kind = names[int(rng.integers(len(names)))]
         low, high = SIZES

@@ -67,7 +67,8 @@ def names(found: tuple[Detector, ...]) -> list[str]:
 
 def test_it_is_at_work_where_it_has_two_members() -> None:
     assert names(detectors({}))[-1] == "ensemble"
-    others = {name: {"enabled": False} for name in ("half_space_trees", "isolation_forest", "autoencoder")}
+    off = ("half_space_trees", "isolation_forest", "autoencoder", "tail_combination")
+    others = {name: {"enabled": False} for name in off}
     assert "ensemble" in names(detectors(others))
     assert "ensemble" not in names(detectors({**others, "price_jump": {"enabled": False}}))
     assert "ensemble" not in names(detectors({**others, "high_volume": {"width": "10s"}}))
@@ -77,3 +78,11 @@ def test_it_is_at_work_where_it_has_two_members() -> None:
 def test_weights_are_for_detectors_of_bars() -> None:
     with pytest.raises(UserError, match=r"`detectors.ensemble.weights` must name .* has 'block_trade'"):
         detectors({"ensemble": {"weights": {"block_trade": 1}}})
+
+
+def test_beside_the_tail_combination_the_others_weigh_little_unless_told_to() -> None:
+    usual, told = Ensemble(), Ensemble(weights={"price_jump": 2.0})
+    names_of = {"tail_combination", "price_jump", "autoencoder"}
+    assert [usual.weight(name, names_of) for name in sorted(names_of)] == [0.3, 0.3, 3.0]
+    assert [told.weight(name, names_of) for name in sorted(names_of)] == [0.3, 2.0, 3.0]
+    assert usual.weight("autoencoder", {"autoencoder", "price_jump"}) == 1.0

@@ -72,3 +72,57 @@ def test_mistakes_are_told_in_a_line(tape: Path, arguments: tuple[str, ...], sai
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_bars_are_measured_beside_baselines(tape: Path, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("river")
+    arguments = ("injected", "--bars", "--data", str(tape), "--seed", "5")
+    done = evaluate(*arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "has 300 one-minute bars or more" in line
+    session = simulate(MarketSimulation(symbols=1, minutes=700, seed=8, anomalies=()))
+    write_dbn(tmp_path / "long.dbn.zst", session.records, session.symbols)
+    (tmp_path / "out").mkdir()
+    done = evaluate(
+        "injected", "--bars", "--data", str(tmp_path / "long.dbn.zst"), "--seed", "5",
+        "--json", str(tmp_path / "e.json"), "--out", str(tmp_path / "out"),
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    saved = orjson.loads((tmp_path / "e.json").read_bytes())
+    assert {"ensemble", "tail_combination", "windowed Gaussian", "random"} <= set(saved["scorers"])
+    assert (tmp_path / "out" / "evaluation-tables.md").read_text() == done.stdout
+    assert (tmp_path / "out" / "evaluation-recall.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "`--data` is missing"),
+        (("--data", "nowhere"), "`--data` must be a folder"),
+        (("--data", "."), "must be laid out as NAB"),
+        (("--data", ".", "--detector", "block_trade"), "`--detector` must be one of"),
+    ],
+)
+def test_nab_refuses_what_it_cannot_use(
+    arguments: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = evaluate("nab", *arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert words in line
+
+
+def test_nab_writes_scores_without_labels(tmp_path: Path) -> None:
+    (tmp_path / "d" / "made").mkdir(parents=True)
+    rows = [f"2014-01-01 {at // 60:02}:{at % 60:02}:00,{at % 7}" for at in range(300)]
+    (tmp_path / "d" / "made" / "s.csv").write_text("\n".join(["timestamp,value", *rows]) + "\n")
+    done = evaluate(
+        "nab", "--data", str(tmp_path / "d"), "--detector", "value_novelty", "--out", str(tmp_path / "o")
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = (tmp_path / "o" / "value_novelty" / "made" / "value_novelty_s.csv").read_text().splitlines()
+    assert lines[0] == "timestamp,value,anomaly_score"
+    assert len(lines) == 301
