@@ -28,13 +28,13 @@ from operators.tail_tables import TailTables, bins_of, prior_of
 from tapewatch.records import MINUTE, Array, Floats, Int64s
 
 #: Bars of a long series that are used; how often short and long ones are; bars from which one is long.
-_MOST, _SHORT_TIMES, _LONG_TIMES, _LONG = 60_000, 6, 2, 10_000
-_EVENTS_PER_BAR = 1 / 200
+_MOST, _SHORT_TIMES, _LONG_TIMES, _LONG = 60_000, 14, 5, 10_000
+_EVENTS_PER_BAR = 1 / 170
 PRIOR_BARS = 200
 #: Bars after an event that count neither way.
 _ECHO = 30
 _HISTORY = 200
-TREES, _LEAVES, _RATE, _LEAST_LEAF, _RIDGE = 150, 6, 0.06, 60, 5.0
+TREES, _LEAVES, _RATE, _LEAST_LEAF, _RIDGE = 300, 10, 0.05, 60, 5.0
 
 
 @dataclass(frozen=True, slots=True)

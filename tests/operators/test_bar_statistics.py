@@ -26,7 +26,8 @@ def values(count: int, **columns: list[float]) -> Array:
     return table
 
 
-def one(name: str, count: int = 12, **columns: list[float]) -> list[float]:
+def one(name: str, **columns: list[float]) -> list[float]:
+    count = 12
     given = {feature: [0.0] * (count - len(last)) + last for feature, last in columns.items()}
     told, _, _ = BarStatistics(MINUTE).update(bars(list(range(count))), values(count, **given), learn=True)
     return [float(value) for value in told[:, list(STATISTICS).index(name)]]
