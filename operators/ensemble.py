@@ -23,7 +23,7 @@ from tapewatch.settings import WIDTHS, Width, from_json
 _LARGEST = 3
 #: Weights unless the settings say otherwise, by evidence (docs/evaluation.md): one member has weighed many
 #: statistics already, beside it the others tip the balance; without it they are equals.
-_FAVOURED, _FAVOUR, _BESIDE, _EQUAL = "tail_combination", 3.0, 0.3, 1.0
+_FAVOURED, _FAVOUR, _BESIDE, _EQUAL = "tail_combination", 3.0, 0.1, 1.0
 #: Rarity beyond once a day counts up to as many decades.
 _MOST_DECADES = 12.0
 _SESSION = 390 * MINUTE
@@ -41,7 +41,7 @@ class Ensemble(Detector):
         spread=0.25,
         prior_peaks=20,
         warm_up=45,
-        usual_threshold=7.5,
+        usual_threshold=6.5,
         prior_observations=300,
     )
     # What it sees is rarest of five or so, none of them calibrated to the last alarm.

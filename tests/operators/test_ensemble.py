@@ -83,6 +83,6 @@ def test_weights_are_for_detectors_of_bars() -> None:
 def test_beside_the_tail_combination_the_others_weigh_little_unless_told_to() -> None:
     usual, told = Ensemble(), Ensemble(weights={"price_jump": 2.0})
     names_of = {"tail_combination", "price_jump", "autoencoder"}
-    assert [usual.weight(name, names_of) for name in sorted(names_of)] == [0.3, 0.3, 3.0]
-    assert [told.weight(name, names_of) for name in sorted(names_of)] == [0.3, 2.0, 3.0]
+    assert [usual.weight(name, names_of) for name in sorted(names_of)] == [0.1, 0.1, 3.0]
+    assert [told.weight(name, names_of) for name in sorted(names_of)] == [0.1, 2.0, 3.0]
     assert usual.weight("autoencoder", {"autoencoder", "price_jump"}) == 1.0
