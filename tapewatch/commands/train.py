@@ -15,7 +15,7 @@ from tapewatch.errors import UserError
 if TYPE_CHECKING:
     from models.training import Progress
 
-_Name = Annotated[str, typer.Argument(metavar="NAME", help="isolation_forest or autoencoder")]
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="isolation_forest, autoencoder, …")]
 _More = Annotated[list[str] | None, typer.Argument(metavar="", hidden=True)]
 _Data = Annotated[
     list[str] | None,

@@ -37,7 +37,10 @@ def test_a_forest_is_trained_and_used(tmp_path: Path, run_market: Any, write: An
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("forest",), "NAME must be one of isolation_forest, autoencoder, was 'forest'"),
+        (
+            ("forest",),
+            "NAME must be one of isolation_forest, autoencoder, tail_combination, transformer, was 'forest'",
+        ),
         (("autoencoder", "--data", "x.dbn"), "`--data` names x.dbn, which does not exist"),
         (("autoencoder", "--data", "x.parquet"), "`--data` names x.parquet, which does not exist"),
         (("autoencoder", "--seed", "-1"), "`--seed` must be from 0 to 4294967295, was -1"),
