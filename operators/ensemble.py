@@ -45,7 +45,7 @@ class Ensemble(Detector):
         prior_observations=300,
     )
     # What it sees is rarest of five or so, none of them calibrated to the last alarm.
-    share: ClassVar[float] = 0.6
+    share: ClassVar[float] = 0.45
 
     width: Width = "1m"
     weights: Annotated[dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(from_json)] = Field(
@@ -64,7 +64,8 @@ class Ensemble(Detector):
 
     def weight(self, name: str, others: Collection[str]) -> float:
         """Return the weight of a member among these."""
-        usual = _EQUAL if _FAVOURED not in others else _FAVOUR if name == _FAVOURED else _BESIDE
+        alone = _FAVOURED not in others or self.weights.get(_FAVOURED) == 0
+        usual = _EQUAL if alone else _FAVOUR if name == _FAVOURED else _BESIDE
         return self.weights.get(name, usual)
 
     def members(self, others: tuple[Detector, ...]) -> tuple[str, ...]:

@@ -86,3 +86,4 @@ def test_beside_the_tail_combination_the_others_weigh_little_unless_told_to() ->
     assert [usual.weight(name, names_of) for name in sorted(names_of)] == [0.1, 0.1, 3.0]
     assert [told.weight(name, names_of) for name in sorted(names_of)] == [0.1, 2.0, 3.0]
     assert usual.weight("autoencoder", {"autoencoder", "price_jump"}) == 1.0
+    assert Ensemble(weights={"tail_combination": 0.0}).weight("autoencoder", names_of) == 1.0
