@@ -29,7 +29,7 @@ class Drift:
     >>> drift = Drift()
     >>> for minute in range(0, 600, 5):
     ...     drift.add(np.full(20, 30.0 if minute < 300 else 80.0), minute * MINUTE)
-    ...     if minute in (250, 345):
+    ...     if minute in (250, 350):
     ...         print(drift.divergence)
     0.0
     1.0
