@@ -265,15 +265,15 @@ def test_a_real_one_scrapes_a_running_flow(start_market: Callable[..., Any], tmp
             (group,) = server.get("rules")["groups"]
             assert {rule["health"] for rule in group["rules"]} <= {"ok", "unknown"}
             assert [rule["name"] for rule in group["rules"]] == [rule["alert"] for rule in _RULES]
-            assert server.value(f'up{{instance="{target}"}}') == 1
+            server.until(lambda: server.value(f'up{{instance="{target}"}}') == 1)
             running.kill()
             running.communicate()
             server.until(lambda: server.value("up") == 0)
-            server.until(
-                lambda: (
-                    [a["labels"]["alertname"] for a in server.get("alerts")["alerts"]] == ["TapewatchDown"]
-                )
-            )
+
+            def pending() -> set[str]:
+                return {alert["labels"]["alertname"] for alert in server.get("alerts")["alerts"]}
+
+            server.until(lambda: "TapewatchDown" in pending())
     finally:
         running.kill()
         running.communicate()
