@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
 from api.flow_process import FlowProcess
 from api.store import opened
+from connectors.counter_metrics import counter_metrics
 from tapewatch.settings import Settings
-
-#: Counters that are told of as 0 before anything was counted, so that an alert on them can be written.
-_ALWAYS = {
-    "records": "Records that were read.",
-    "late_records": "Records that came after their window had closed; they are in no bar.",
-}
 
 
 class StoreCollector(Collector):
@@ -45,8 +41,9 @@ class StoreCollector(Collector):
         """Yield each metric as it is now; `UserError` if the store cannot be read."""
         with opened(self._settings) as store:
             counters, counts = store.counters(), store.counts()
-            detectors, span = store.by_detector(), store.span()
-        yield from _counted([(row["name"], row["flow"], row["source"], row["value"]) for row in counters])
+            detectors, span, verdicts = store.by_detector(), store.span(), store.verdicts()
+        rows = [(row["name"], row["flow"], row["source"], row["value"]) for row in counters]
+        yield from counter_metrics(rows, [] if rows else [("market", "")])
         yield GaugeMetricFamily("tapewatch_stored_bars", "Bars in the store.", counts["bars"])
         anomalies = GaugeMetricFamily(
             "tapewatch_stored_anomalies", "Anomalies in the store.", labels=["detector"]
@@ -55,6 +52,7 @@ class StoreCollector(Collector):
             anomalies.add_metric([row["detector"]], row["anomalies"])
         yield anomalies
         yield GaugeMetricFamily("tapewatch_stored_reviews", "Reviews in the store.", counts["reviews"])
+        yield from _reviewed(verdicts)
         if span is not None:
             yield GaugeMetricFamily(
                 "tapewatch_newest_event_timestamp_seconds",
@@ -68,27 +66,34 @@ class StoreCollector(Collector):
         )
 
 
-def _counted(rows: list[tuple[str, str, str, int]]) -> Iterator[Metric]:
-    """Yield one counter per name, summed over partitions, by flow and source.
+def _reviewed(verdicts: list[dict[str, Any]]) -> Iterator[Metric]:
+    """Yield what reviews say of each detector's anomalies, and its precision by them.
 
-    >>> [metric.samples[0].value for metric in _counted([("records", "market", "", 2)] * 2)]
-    [0, 4]
+    >>> rows = [{"detector": "block_trade", "confirmed": 3, "false_alarms": 1}] * 2
+    >>> [[sample.value for sample in metric.samples] for metric in _reviewed(rows)]
+    [[6, 2], [0.75]]
     """
-    sums: dict[str, dict[tuple[str, str], int]] = {name: {} for name in _ALWAYS}
-    for name, flow, source, value in rows:
-        by_flow = sums.setdefault(name, {})
-        by_flow[flow, source] = by_flow.get((flow, source), 0) + value
-    flows = {("market", "")} if not rows else {(flow, source) for _, flow, source, _ in rows}
-    for name, by_flow in sorted(sums.items()):
-        words = name.replace("_", " ")
-        family = CounterMetricFamily(
-            f"tapewatch_{re.sub(r'[^a-zA-Z0-9_]', '_', name)}",
-            _ALWAYS.get(name, f"What the flows counted as {words}."),
-            labels=["flow", "source"],
-        )
-        for labels in sorted(flows if name in _ALWAYS else by_flow):
-            family.add_metric(list(labels), by_flow.get(labels, 0))
-        yield family
+    confirmed: Counter[str] = Counter()
+    false_alarms: Counter[str] = Counter()
+    for row in verdicts:
+        confirmed[row["detector"]] += row["confirmed"]
+        false_alarms[row["detector"]] += row["false_alarms"]
+    reviews = GaugeMetricFamily(
+        "tapewatch_reviewed_anomalies",
+        "Verdicts of the newest reviews on a detector's anomalies, one of each person and anomaly.",
+        labels=["detector", "verdict"],
+    )
+    precision = GaugeMetricFamily(
+        "tapewatch_precision_ratio", "Share of these verdicts that confirm the anomaly.", labels=["detector"]
+    )
+    for detector in sorted(confirmed):
+        reviews.add_metric([detector, "confirmed"], confirmed[detector])
+        reviews.add_metric([detector, "false_alarm"], false_alarms[detector])
+        total = confirmed[detector] + false_alarms[detector]
+        if total:
+            precision.add_metric([detector], confirmed[detector] / total)
+    yield reviews
+    yield precision
 
 
 def metrics(settings: Settings, process: FlowProcess) -> APIRouter:

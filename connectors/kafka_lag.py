@@ -8,9 +8,10 @@ import confluent_kafka as ck
 from prometheus_client import Gauge
 
 _EVERY_SECONDS = 1.0
-_MESSAGES = Gauge(
+#: Registered with the library's own registry, which Bytewax serves too.
+MESSAGES = Gauge(
     "tapewatch_kafka_lag_messages",
-    "Messages of a partition that have not been read yet",
+    "Messages of a partition that have not been read yet.",
     ["topic", "partition"],
 )
 
@@ -28,7 +29,7 @@ class Lag:
 
     def __init__(self, consumer: ck.Consumer, topic: str, number: int) -> None:
         self._consumer, self._partition = consumer, ck.TopicPartition(topic, number)
-        self._gauge = _MESSAGES.labels(topic, str(number))
+        self._gauge = MESSAGES.labels(topic, str(number))
         self._next = 0.0
 
     def update(self, offset: int) -> None:

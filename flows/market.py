@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 
 from connectors.files import FilesSource
 from connectors.sqlite_sink import SqliteSink
+from flows.metrics import counted, first_store, metrics_of, timed
 from operators.dataflow import judge, shard, source, store, windowed_bars
 from operators.detectors import detectors
 from operators.judge import JudgeSettings
@@ -26,6 +28,9 @@ from tapewatch.log import log
 from tapewatch.progress import count_anomalies
 from tapewatch.records import Tape
 from tapewatch.settings import WIDTHS, Settings, load
+
+if TYPE_CHECKING:
+    from connectors.flow_metrics import FlowMetrics
 
 
 def market(settings: Settings) -> Dataflow:
@@ -39,11 +44,13 @@ def market(settings: Settings) -> Dataflow:
         flow="market",
         source=settings.source.name,
     )
-    sinks = _sinks(settings)
+    live = settings.source.kind in ("kafka", "live")
+    metrics = metrics_of(settings, "market", settings.source.name, settings.shards, live=live)
+    sinks = _sinks(settings, metrics)
     origin = _origin(settings, judging, slots=settings.shards * len(sinks))
 
     flow = Dataflow("market")
-    tape = source("tape", flow, origin)
+    tape = source("tape", flow, timed(origin, metrics))
     shards = shard("shards", tape, settings.shards)
     bars = windowed_bars("bars", shards, judging.widths, judging.lateness_ns)
     judged = judge("judge", bars, judging)
@@ -69,11 +76,13 @@ def _origin(settings: Settings, judging: JudgeSettings, slots: int) -> Source[Ta
     return files
 
 
-def _sinks(settings: Settings) -> dict[str, Any]:
+def _sinks(settings: Settings, metrics: FlowMetrics | None) -> dict[str, Any]:
     """Return the sinks of the settings; each acknowledges in slots of its own."""
     sinks: dict[str, Any] = {}
     for number, kind in enumerate(dict.fromkeys(settings.sinks.kinds)):
-        done = partial(_acknowledge, number * settings.shards)
+        done: Callable[[Results], None] = partial(_acknowledge, number * settings.shards)
+        if kind == first_store(settings):
+            done = counted(done, metrics)
         if kind == "sqlite":
             path, name = Path(settings.sinks.sqlite.path), settings.source.name
             sinks[kind] = SqliteSink(path, done, count_anomalies, name)

@@ -249,6 +249,7 @@ class Judge:
                 counters=batch.counters,
                 seq=source.seq,
                 credit=source.credit,
+                clock=source.clock,
             )
         ]
         if source.counters:

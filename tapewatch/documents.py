@@ -157,6 +157,8 @@ class Results:
         Late records; they are in no bar.
     counters
         Totals so far of ``(partition, name)``; writing them twice changes nothing.
+    clock
+        The source partition's clock with this batch, ns; 0 where it is not told.
     """
 
     partition: str
@@ -174,6 +176,7 @@ class Results:
     early: list[Early] = field(default_factory=list)
     judged: list[tuple[str, BarTable]] = field(default_factory=list)
     late: LateTable | None = None
+    clock: int = 0
 
 
 def anomaly_id(flow: str, source: str, detector: str, key: str, instrument_id: int, *place: int | str) -> str:

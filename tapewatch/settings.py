@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 import warnings
 from collections.abc import Mapping
@@ -32,6 +31,7 @@ from tapewatch.records import DAY, HOUR, MINUTE, SECOND
 from tapewatch.settings_elasticsearch import ElasticsearchSettings
 from tapewatch.settings_errors import check_variables, location, refuse_secrets
 from tapewatch.settings_errors import explain as explain
+from tapewatch.settings_metrics import MetricsSettings, visible
 from tapewatch.settings_notify import NotifySettings
 
 PREFIX = "TAPEWATCH_"
@@ -76,15 +76,6 @@ def _is_duration(text: str) -> str:
         msg = "must be at most 1d"
         raise ValueError(msg)
     return text
-
-
-def _visible(token: SecretStr | None) -> SecretStr | None:
-    if token is None or not token.get_secret_value():
-        return None
-    if re.fullmatch(r"[!-~]+", token.get_secret_value()) is None:
-        msg = "must be visible ASCII characters"
-        raise ValueError(msg)
-    return token
 
 
 def _each_once(values: list[str]) -> list[str]:
@@ -215,7 +206,7 @@ class ApiSettings(_Section):
 
     host: str = Field("127.0.0.1", min_length=1)
     port: int = Field(8000, ge=0, le=65_535)
-    token: Annotated[SecretStr | None, AfterValidator(_visible)] = Field(
+    token: Annotated[SecretStr | None, AfterValidator(visible)] = Field(
         None, description="visible ASCII characters without spaces"
     )
 
@@ -224,7 +215,7 @@ class DashboardSettings(_Section):
     """What the pages in the browser may do, and the password they ask for."""
 
     control: bool = False
-    token: Annotated[SecretStr | None, AfterValidator(_visible)] = Field(
+    token: Annotated[SecretStr | None, AfterValidator(visible)] = Field(
         None, description="visible ASCII characters without spaces"
     )
 
@@ -278,6 +269,7 @@ class Settings(BaseSettings):
     sinks: SinkSettings = SinkSettings()
     api: ApiSettings = ApiSettings()
     dashboard: DashboardSettings = DashboardSettings()
+    metrics: MetricsSettings = MetricsSettings()
     kafka: KafkaSettings = KafkaSettings()
     detectors: Annotated[dict[str, dict[str, Any]], BeforeValidator(_detector_sections)] = {}
     shards: int = Field(4, ge=1, le=4096)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sqlite3
 import subprocess
@@ -179,27 +180,41 @@ def test_offsets_are_told_to_the_group_and_never_taken_from_it(
     runs.stop(running)
 
 
-def test_lag_is_a_metric(broker: Any, started: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def test_lag_and_latency_are_metrics(
+    broker: Any, started: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = []
+    for _ in range(2):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            ports.append(probe.getsockname()[1])
     monkeypatch.setenv("BYTEWAX_DATAFLOW_API_ENABLED", "1")
-    monkeypatch.setenv("BYTEWAX_DATAFLOW_API_PORT", str(port))
+    monkeypatch.setenv("BYTEWAX_DATAFLOW_API_PORT", str(ports[0]))
     topic = broker.topic(1)
-    broker.produce(topic, *(trade("A", minute) for minute in range(30)))
-    running = started(**broker.settings(topic))
+    # The last of them closes the windows of those before; one cannot be read.
+    earlier = (time.time_ns() - _NOON) / _MINUTE - 30
+    broker.produce(topic, *(trade("A", earlier + minute) for minute in range(30)), (b"A", b"nothing"))
+    running = started(**broker.settings(topic, metrics__port=str(ports[1])))
 
-    def metric() -> str:
+    def metric(port: int, name: str) -> str:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
                 text = answer.read().decode()
         except OSError:
             return ""
-        lines = [line for line in text.splitlines() if line.startswith("tapewatch_kafka_lag_messages{")]
+        lines = [line for line in text.splitlines() if re.match(rf"tapewatch_{name}[{{ ]", line)]
         return lines[0] if lines else ""
 
-    runs.until(lambda: metric().endswith(" 0.0"), running)
-    assert f'topic="{topic}"' in metric()
+    # Bytewax's own server has them too.
+    for port in ports:
+        runs.until(lambda port=port: metric(port, "kafka_lag_messages").endswith(" 0.0"), running)
+        assert f'topic="{topic}"' in metric(port, "kafka_lag_messages")
+        runs.until(lambda port=port: metric(port, "records_total").endswith(" 30.0"), running)
+        runs.until(lambda port=port: metric(port, "dead_letters_total").endswith(" 1.0"), running)
+        assert float(metric(port, "event_to_result_seconds_count").split()[-1]) > 0
+        # The latest trade is a minute old, and waits for no window of its own.
+        seconds = float(metric(port, "event_to_result_seconds_sum").split()[-1])
+        assert seconds > 60
     runs.stop(running)
 
 

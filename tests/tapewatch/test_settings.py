@@ -91,6 +91,8 @@ OTHERS: dict[str, Any] = {
     "live.port": 9001,
     "api.host": "127.0.0.2",
     "api.port": 9000,
+    "metrics.host": "127.0.0.2",
+    "metrics.port": 9464,
     "sinks.elasticsearch.url": "https://search.example:9201",
     "sinks.elasticsearch.username": "writer",
     "sinks.elasticsearch.ca_certs": "ca.pem",
@@ -102,7 +104,7 @@ OTHERS: dict[str, Any] = {
 }
 #: Keys that only the environment may hold.
 SECRETS = (
-    "api.token", "dashboard.token", "sinks.elasticsearch.api_key", "sinks.elasticsearch.password",
+    "api.token", "dashboard.token", "metrics.token", "sinks.elasticsearch.api_key", "sinks.elasticsearch.password",
     "sinks.notify.urls",
 )  # fmt: skip
 
