@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import orjson
 import pytest
@@ -28,6 +29,11 @@ from tapewatch.symbology import Interval, Symbols
 from tests.forked_python import run_python
 
 _MONDAY = 19_877 * DAY  # 2024-06-03
+
+# Whether a change lands is not left to chance: there the same examples are tried every time, elsewhere new ones.
+hypothesis.settings.register_profile("landing", derandomize=True)
+if os.environ.get("TAPEWATCH_REQUIRE_SERVICES") == "1":
+    hypothesis.settings.load_profile("landing")
 
 
 _SERVERS = {

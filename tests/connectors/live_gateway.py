@@ -186,7 +186,7 @@ class Gateway:
             return
         self._send(connection, self.text("Subscription request 0 for trades data succeeded", 1))
         records = self.records
-        end = len(records) if script.until is None else script.until
+        end = len(records) if script.until is None else min(script.until, len(records))
         chosen = np.arange(begin, max(begin, end))
         if start is not None:
             name = self.selects if self.selects in (records.dtype.names or ()) else "ts_event"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from connectors.databento_live import LivePartition, LiveSource, api_key
@@ -93,6 +93,7 @@ def keys_of(tapes: list[Tape]) -> list[str]:
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )  # fmt: skip
+@example(seed=166, breaks=[(1456, 44, False), (3000, 12, True)], selects="ts_recv", batch=100, resumed=False)
 @given(
     seed=st.integers(0, 2**32),
     breaks=st.lists(st.tuples(st.integers(0, 3_000), st.integers(0, 47), st.booleans()), max_size=4),
