@@ -1,0 +1,341 @@
+"""What is usual for one user, learned one transaction at a time, and how far a transaction is from it.
+
+Everything here is of one user, bounded, and plain Python: a transaction touches few numbers, and the calls into
+an array library would cost more than they save. Amounts are told by the quartiles of the last ones (robust
+location and scale), words by decayed counts, hours by a circular histogram, velocity by the last transactions.
+Each transaction is measured **before** it is learned, and learned only if it is judged legitimate: by the
+profile itself, so that the judgement needs no other user's data.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from typing import Any, NamedTuple, TypeAlias
+
+from operators.places import distance_km
+from tapewatch.records import DAY, HOUR
+from tapewatch.transactions import Row
+
+STATE_VERSION = 1
+#: What a profile remembers of each kind, at most.
+_AMOUNTS, _RECENT, _WORDS = 32, 24, 12
+#: Every so many learned transactions the counts of words and hours are halved.
+_HALVED = 256
+#: A scale of log amounts that is believed as much as this many transactions.
+_PRIOR_SCALE, _PRIOR_COUNT = 0.8, 4
+#: Transactions after which half of what a profile says is believed.
+_TRUST = 5.0
+#: A transaction this strange is not learned, unless so many in a row were.
+_STRANGE, _NEW_HABIT = 8.0, 5
+_MOST = 20.0
+_SURPRISE_DAYS = 7.0
+_NAN = math.nan
+#: Shorter ways than this are within what a place's name tells.
+_SHORT_WAY_KM = 150.0
+
+_Counts: TypeAlias = dict[str, float]
+
+
+class Measured(NamedTuple):
+    """What a profile makes of a transaction before it is learned; NaN is unknown.
+
+    The first three are the transaction's own where it has them. Those that begin with ``own_`` are in the
+    user's standard deviations (or nats, for words), 0 where nothing can be said, and shrunk while the
+    profile is short.
+    """
+
+    since_minutes: float
+    count_1h: float
+    total_24h: float
+    own_amount: float
+    own_linear: float
+    own_maximum: float
+    own_category: float
+    own_place: float
+    own_merchant: float
+    own_merchant_category: float
+    own_method: float
+    own_device: float
+    own_hour: float
+    own_pace: float
+    own_travel: float
+    own_recent: float
+    usual_amount: float
+    known: float
+
+
+class Profile:
+    """One user.
+
+    Parameters
+    ----------
+    resume
+        A `snapshot` to go on from.
+
+    Examples
+    --------
+    >>> profile, day = Profile(), 86_400_000_000_000
+    >>> def pay(at, amount, place):
+    ...     words = (None, None, place, None, None)
+    ...     return profile.update(Row(0, at, at, amount, *words, *[_NAN] * 3, 12.0, *[_NAN] * 2))
+    >>> for n in range(20):
+    ...     _ = pay(n * day, 10.0 + n % 3, "DE")
+    >>> strange = pay(20 * day, 500.0, "BR")
+    >>> strange.own_amount > 4, strange.own_place > 1, profile.learned
+    (True, True, 20)
+    """
+
+    __slots__ = (
+        "alarms", "amounts", "at", "categories", "devices", "first", "hours", "last", "learned", "locations",
+        "merchants", "methods", "pace", "place", "place_at", "distance", "recent", "seen", "streak",
+        "strangeness", "surprise",
+    )  # fmt: skip
+
+    def __init__(self, resume: tuple[Any, ...] | None = None) -> None:
+        if resume is not None:
+            self._restore(resume)
+            return
+        self.seen = self.learned = self.streak = self.alarms = self.at = 0
+        self.first = self.last = self.place_at = -1
+        self.amounts = array("d")
+        self.recent = array("d")
+        self.hours = array("f", [0.0] * 24)
+        self.categories: dict[str, tuple[float, float, float]] = {}
+        self.locations: _Counts = {}
+        self.merchants: _Counts = {}
+        self.methods: _Counts = {}
+        self.devices: _Counts = {}
+        #: How surprising merchants, places usually are to this user: who is always elsewhere is nowhere new.
+        self.surprise = (1.0, 1.0)
+        self.pace = 0.0
+        self.strangeness = 0.0
+        self.place: str | None = None
+        self.distance = _NAN
+
+    def snapshot(self) -> tuple[Any, ...]:
+        """Return the state to resume from; nothing in it changes later."""
+        return (
+            STATE_VERSION, self.seen, self.learned, self.streak, self.alarms, self.at, self.first, self.last,
+            self.place_at, self.amounts.tobytes(), self.recent.tobytes(), self.hours.tobytes(),
+            tuple(self.categories.items()), tuple(self.locations.items()), tuple(self.merchants.items()),
+            tuple(self.methods.items()), tuple(self.devices.items()), self.surprise, self.pace,
+            self.strangeness, self.place, self.distance,
+        )  # fmt: skip
+
+    def _restore(self, saved: tuple[Any, ...]) -> None:
+        (
+            _, self.seen, self.learned, self.streak, self.alarms, self.at, self.first, self.last,
+            self.place_at, amounts, recent, hours, categories, locations, merchants, methods, devices,
+            self.surprise, self.pace, self.strangeness, self.place, self.distance,
+        ) = saved  # fmt: skip
+        self.amounts, self.recent, self.hours = array("d", amounts), array("d", recent), array("f", hours)
+        self.categories, self.locations, self.merchants = dict(categories), dict(locations), dict(merchants)
+        self.methods, self.devices = dict(methods), dict(devices)
+
+    def update(self, row: Row) -> Measured:
+        """Measure a transaction, then learn it if it looks legitimate."""
+        measured = self.measure(row)
+        strange = strangeness(measured)
+        self.seen += 1
+        if strange < _STRANGE or self.streak >= _NEW_HABIT:
+            self.streak = 0
+            self._learn(row)
+        else:
+            self.streak += 1
+            self.alarms += 1
+        self._follow(row, strange)
+        return measured
+
+    def measure(self, row: Row) -> Measured:
+        """Return how far a transaction is from what is usual; nothing changes."""
+        ts, amount = row.ts, row.amount
+        learned = self.learned
+        trust = learned / (learned + _TRUST)
+        since = row.since
+        if since != since and self.seen:
+            since = max(ts - self.last, 0) / 6e10
+        count_1h, count_24h, total_24h = self._velocity(ts, amount)
+        if row.count_1h == row.count_1h:
+            count_1h = row.count_1h
+        if row.total_24h == row.total_24h:
+            total_24h = row.total_24h
+        size = math.log(amount) if amount > 1e-3 else -7.0
+        own_amount = own_linear = own_maximum = 0.0
+        usual = _NAN
+        if learned:
+            ordered = sorted(self.amounts)
+            count = len(ordered)
+            low, middle, high = ordered[count // 4], ordered[count // 2], ordered[3 * count // 4]
+            usual = middle
+            spread = (math.log(high) - math.log(low)) / 1.349
+            weight = count / (count + _PRIOR_COUNT)
+            spread = math.sqrt(weight * spread * spread + (1 - weight) * _PRIOR_SCALE**2)
+            own_amount = _bounded(trust * (size - math.log(middle)) / max(spread, 0.1))
+            linear = weight * (high - low) / 1.349 + (1 - weight) * middle + 0.05 * middle
+            own_linear = _bounded(trust * (amount - middle) / linear)
+            own_maximum = trust * (size - math.log(ordered[-1]))
+        own_category = own_new = 0.0
+        if row.category is not None and learned:
+            known = self.categories.get(row.category)
+            if known is not None:
+                number, mean, square = known
+                weight = number / (number + _PRIOR_COUNT)
+                variance = weight * square / number + (1 - weight) * _PRIOR_SCALE**2
+                own_category = _bounded(weight * (size - mean) / math.sqrt(variance + 0.01))
+            total = 0.0
+            for values in self.categories.values():
+                total += values[0]
+            own_new = trust * -math.log(((known[0] if known else 0.0) + 0.5) / (total + 1.0))
+        usual_new, usual_far = self.surprise
+        own_merchant = trust * (_surprise(self.merchants, row.merchant) - usual_new)
+        own_place = trust * (_surprise(self.locations, row.location) - usual_far)
+        return Measured(
+            since, count_1h, total_24h, own_amount, own_linear, own_maximum, own_category,
+            own_place if row.location is not None else 0.0,
+            own_merchant if row.merchant is not None else 0.0,
+            own_new,
+            trust * _surprise(self.methods, row.method),
+            trust * _surprise(self.devices, row.device),
+            trust * self._hour(int(row.hour) % 24) if learned else 0.0,
+            self._pace(ts, count_24h, trust),
+            self._travel(row),
+            self._recent(ts),
+            usual,
+            float(learned),
+        )  # fmt: skip
+
+    def _velocity(self, ts: int, amount: float) -> tuple[float, float, float]:
+        """Return how many transactions the last hour and day have with this one, and the day's amounts."""
+        recent = self.recent
+        hour, day, total = 1.0, 1.0, amount
+        for at in range(0, len(recent), 2):
+            age = ts - recent[at]
+            if age < DAY:
+                day += 1.0
+                total += recent[at + 1]
+                if age < HOUR:
+                    hour += 1.0
+        return hour, day, total
+
+    def _pace(self, ts: int, count_24h: float, trust: float) -> float:
+        if self.seen < 3:
+            return 0.0
+        days = max(ts - self.first, DAY) / DAY
+        usual = max(self.seen / days, 0.2)
+        return _bounded(trust * (count_24h - usual) / math.sqrt(usual + 0.5))
+
+    def _hour(self, hour: int) -> float:
+        """Return how surprising an hour is, in nats against an even day."""
+        hours = self.hours
+        total = sum(hours)
+        near = hours[hour] + 0.5 * (hours[hour - 1] + hours[(hour + 1) % 24])
+        return max(-math.log((near + 0.5) / (2.0 * total + 12.0) * 24.0), 0.0)
+
+    def _travel(self, row: Row) -> float:
+        """Return the logarithm of the speed (km/h) that a way would have asked for; 0 for a short one."""
+        if row.online == 1.0 or self.place_at < 0:
+            return 0.0
+        way = _NAN
+        if row.location is not None and self.place is not None:
+            way = distance_km(self.place, row.location)
+        if way != way:
+            way = abs(row.distance - self.distance)
+        if not way > _SHORT_WAY_KM:
+            return 0.0
+        hours = max(row.ts - self.place_at, 0) / HOUR
+        if row.since == row.since:
+            hours = max(hours, row.since / 60.0) if self.place_at == self.last else row.since / 60.0
+        return math.log(way / max(hours, 0.05))
+
+    def _recent(self, ts: int) -> float:
+        days = max(ts - self.last, 0) / DAY if self.seen else 0.0
+        return self.strangeness * math.exp(-days / _SURPRISE_DAYS)
+
+    def _learn(self, row: Row) -> None:
+        self.learned += 1
+        if self.learned % _HALVED == 0:
+            self._halve()
+        amount = max(row.amount, 1e-3)
+        if len(self.amounts) < _AMOUNTS:
+            self.amounts.append(amount)
+        else:
+            self.amounts[self.at] = amount
+            self.at = (self.at + 1) % _AMOUNTS
+        if row.category is not None:
+            number, mean, square = self.categories.get(row.category, (0.0, 0.0, 0.0))
+            change = math.log(amount) - mean
+            number += 1.0
+            mean += change / number
+            square += change * (math.log(amount) - mean)
+            _make_room(self.categories, row.category, lambda values: values[0])
+            self.categories[row.category] = (number, mean, square)
+        new, far = self.surprise
+        if row.merchant is not None:
+            new += 0.05 * (_surprise(self.merchants, row.merchant) - new)
+            _count(self.merchants, row.merchant)
+        if row.location is not None:
+            far += 0.05 * (_surprise(self.locations, row.location) - far)
+            _count(self.locations, row.location)
+        self.surprise = (new, far)
+        if row.method is not None:
+            _count(self.methods, row.method)
+        if row.device is not None:
+            _count(self.devices, row.device)
+        self.hours[int(row.hour) % 24] += 1.0
+
+    def _halve(self) -> None:
+        for counts in (self.merchants, self.locations, self.methods, self.devices):
+            for word in counts:
+                counts[word] *= 0.5
+        for word, (number, mean, square) in self.categories.items():
+            self.categories[word] = (number / 2, mean, square / 2)
+        self.hours = array("f", [value / 2 for value in self.hours])
+
+    def _follow(self, row: Row, strange: float) -> None:
+        """Note what happened, whether it was legitimate or not."""
+        ts = row.ts
+        self.strangeness = min(self._recent(ts) + max(strange - 2.0, 0.0), 50.0)
+        if self.first < 0:
+            self.first = ts
+        self.last = max(self.last, ts)
+        self.recent.append(float(ts))
+        self.recent.append(row.amount)
+        if len(self.recent) > 2 * _RECENT:
+            del self.recent[:2]
+        if row.online != 1.0 and (row.location is not None or row.distance == row.distance):
+            self.place, self.distance, self.place_at = row.location, row.distance, ts
+
+
+def strangeness(measured: Measured) -> float:
+    """Return how unlike its user a transaction is: the two largest of what was measured, added."""
+    amount = max(measured.own_amount, measured.own_category, 0.0)
+    words = max(measured.own_place, measured.own_merchant, measured.own_method, measured.own_device, 0.0)
+    travel = max(2.0 * (measured.own_travel - 6.5), 0.0)
+    others = sorted((amount, words, 1.5 * measured.own_hour, 0.5 * measured.own_pace, travel))
+    return others[-1] + others[-2]
+
+
+def _bounded(value: float) -> float:
+    return -_MOST if value < -_MOST else _MOST if value > _MOST else value
+
+
+def _surprise(counts: _Counts, word: str | None) -> float:
+    """Return how surprising a word is, in nats; 0 where nothing is known."""
+    if word is None or not counts:
+        return 0.0
+    return -math.log((counts.get(word, 0.0) + 0.5) / (sum(counts.values()) + 1.0))
+
+
+def _count(counts: _Counts, word: str) -> None:
+    if word not in counts:
+        _make_room(counts, word, lambda value: value)
+        counts[word] = 1.0
+    else:
+        counts[word] += 1.0
+
+
+def _make_room(counts: dict[str, Any], word: str, size: Any) -> None:  # noqa: ANN401 - a function of a value
+    """Forget the rarest word if there are too many; of equal ones that which came first."""
+    if len(counts) >= _WORDS and word not in counts:
+        del counts[min(counts, key=lambda known: size(counts[known]))]

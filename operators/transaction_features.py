@@ -1,0 +1,169 @@
+"""What detectors are shown of a transaction: how far each side of it is from usual, 0 being usual.
+
+The first features are those of the population, by which a transaction is compared with all others of the
+stream; those that begin with ``own_`` compare it with its user's profile and are 0 in standard mode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from operators.population import LARGEST, Population
+from operators.profiles import Measured
+from tapewatch.records import HOUR, Array, Floats
+from tapewatch.transactions import Transactions
+
+POPULATION = (
+    "amount", "amount_linear", "distance", "haste", "transactions_1h", "share_24h", "contradiction",
+    "night_amount",
+)  # fmt: skip
+OWN = (
+    "own_amount", "own_linear", "own_maximum", "own_category", "own_place", "own_merchant",
+    "own_merchant_category", "own_method", "own_device", "own_hour", "own_pace", "own_travel", "own_recent",
+)  # fmt: skip
+FEATURES = POPULATION + OWN
+_RAW = 6
+_MEASURED = {name: place for place, name in enumerate(Measured._fields)}
+_OWN_PLACES = [_MEASURED[name] for name in OWN]
+#: Natural logarithm of 900 km/h: what is faster is impossible.
+_FASTEST = 6.8
+#: Contradictions that are commoner than this are how the data is made.
+_COMMON = 0.1
+_NIGHT_ENDS = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Features of some transactions.
+
+    Attributes
+    ----------
+    values
+        Float32, shape ``(n, len(FEATURES))``, bounded.
+    raw
+        Of the first features as they were measured: log amount, amount, distance (km), minus the log of the
+        minutes since the last, transactions of an hour, log share of the day's amounts; shape ``(n, 6)``.
+    broken
+        Which contradictions there are, bool, shape ``(n, len(CONTRADICTIONS))``.
+    """
+
+    values: Array
+    raw: Floats
+    broken: Array
+
+
+#: Fields of a transaction that cannot all be true.
+CONTRADICTIONS = (
+    "the day's total is less than the amount",
+    "the hour is not that of the timestamp",
+    "weekend and day of the week do not agree",
+    "several transactions within the hour, the last one more than an hour ago",
+)
+
+
+class TransactionFeatures:
+    """Makes features; learns what is usual in the population.
+
+    Parameters
+    ----------
+    personal
+        Whether profiles are asked.
+    resume
+        A `snapshot` to go on from.
+    """
+
+    def __init__(self, *, personal: bool, resume: dict[str, Any] | None = None) -> None:
+        self._personal = personal
+        self._population = Population(_RAW, None if resume is None else resume["population"])
+        self._broken = np.zeros(len(CONTRADICTIONS), np.int64)
+        self._seen = 0
+        self._surprise = np.zeros(len(CONTRADICTIONS))
+        if resume is not None:
+            self._broken, self._seen = resume["broken"].copy(), resume["seen"]
+            self._surprise = resume["surprise"].copy()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state to resume from."""
+        return {
+            "population": self._population.snapshot(), "broken": self._broken.copy(), "seen": self._seen,
+            "surprise": self._surprise.copy(),
+        }  # fmt: skip
+
+    @property
+    def room(self) -> int:
+        """How many rows may be measured before `learn`."""
+        return self._population.room
+
+    def measure(self, batch: Transactions, measured: Floats) -> Features:
+        """Return the features of at most `room` transactions; nothing is learned.
+
+        Parameters
+        ----------
+        batch
+            The transactions.
+        measured
+            What the profiles made of them (`Measured`), float64, C-contiguous, shape ``(n, fields)``.
+        """
+        raw = _raw(batch, measured)
+        broken = _broken(batch)
+        values = np.zeros((len(batch), len(FEATURES)))
+        values[:, :_RAW] = self._population.units(raw)
+        for check in range(len(CONTRADICTIONS)):
+            values[:, 6] += np.where(broken[:, check], self._surprise[check], 0.0)
+        hours = _hours(batch)
+        values[:, 7] = np.where(hours < _NIGHT_ENDS, np.maximum(values[:, 0], 0.0), 0.0)
+        if self._personal:
+            own = measured[:, _OWN_PLACES]
+            own[:, OWN.index("own_travel")] = 3.0 * np.maximum(own[:, OWN.index("own_travel")] - _FASTEST, 0.0)
+            own[:, OWN.index("own_recent")] /= 3.0
+            values[:, len(POPULATION) :] = own
+        values = np.minimum(np.maximum(values, -5.0), LARGEST)
+        return Features(values.astype(np.float32), raw, broken)
+
+    def learn(self, features: Features) -> None:
+        """Take note of what was measured."""
+        renewed = len(features.raw) >= self.room
+        self._population.learn(features.raw)
+        self._broken += features.broken.sum(axis=0)
+        self._seen += len(features.raw)
+        if renewed:
+            rate = (self._broken + 0.5) / (self._seen + 1.0)
+            surprise = [-float(np.log(share)) if share < _COMMON else 0.0 for share in rate.tolist()]
+            self._surprise = np.array(surprise)
+
+
+def _raw(batch: Transactions, measured: Floats) -> Floats:
+    amounts = batch.amounts
+    since = np.ascontiguousarray(measured[:, _MEASURED["since_minutes"]])
+    total = np.ascontiguousarray(measured[:, _MEASURED["total_24h"]])
+    share = np.log(np.maximum(amounts, 1e-2)) - np.log(np.maximum(total, 1e-2))
+    return np.stack(
+        [
+            np.log(np.maximum(amounts, 1e-2)), amounts, batch.number("location_distance_km"),
+            -np.log(np.maximum(since, 1e-2)), measured[:, _MEASURED["count_1h"]], share,
+        ],
+        axis=1,
+    )  # fmt: skip
+
+
+def _hours(batch: Transactions) -> Floats:
+    given = batch.number("hour")
+    return np.where(np.isnan(given), batch.times // HOUR % 24, given)
+
+
+def _broken(batch: Transactions) -> Array:
+    hour, day = batch.number("hour"), batch.number("day_of_week")
+    weekend, since = batch.number("is_weekend"), batch.number("time_since_last_transaction_minutes")
+    with np.errstate(invalid="ignore"):
+        return np.stack(
+            [
+                batch.number("total_amount_24h") < batch.amounts * (1 - 1e-9),
+                ~np.isnan(hour) & (hour != batch.times // HOUR % 24),
+                ~np.isnan(day) & ~np.isnan(weekend) & ((day >= 5) != (weekend == 1)),
+                (batch.number("transaction_count_1h") > 1) & (since > 60),
+            ],
+            axis=1,
+        )
