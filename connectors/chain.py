@@ -72,8 +72,18 @@ class Chain:
         return sum(file.path.stat().st_size for file in self.files)
 
 
-def find(patterns: Sequence[str]) -> list[Path]:
+def find(
+    patterns: Sequence[str], setting: str = "source.paths", extensions: tuple[str, ...] = EXTENSIONS,
+    example: str = "day.trades.dbn.zst",
+) -> list[Path]:  # fmt: skip
     """Return the files that paths and globs name, each once.
+
+    Parameters
+    ----------
+    patterns
+        Paths and globs.
+    setting, extensions, example
+        Where they come from, how names may end, and one that does.
 
     Raises
     ------
@@ -82,33 +92,34 @@ def find(patterns: Sequence[str]) -> list[Path]:
     """
     if not patterns:
         raise UserError(
-            "`source.paths` is empty; name the files to read, e.g. "
-            "TAPEWATCH_SOURCE__PATHS='[\"day.trades.dbn.zst\"]'"
+            f"`{setting}` is empty; name the files to read, e.g. "
+            f"TAPEWATCH_{setting.upper().replace('.', '__')}='[\"{example}\"]'"
         )
     found: dict[Path, None] = {}
     for pattern in patterns:
         path = Path(pattern)
-        names = [path] if path.exists() or not glob.has_magic(pattern) else _matches(pattern)
+        names = [path] if path.exists() or not glob.has_magic(pattern) else _matches(pattern, setting)
         for name in names:
             if not name.exists():
-                raise UserError(f"`source.paths` names {name}, which does not exist")
+                raise UserError(f"`{setting}` names {name}, which does not exist")
             if not name.is_file():
                 raise UserError(
-                    f"`source.paths` names {name}, which is no file; to read a folder write {name}/*.dbn.zst"
+                    f"`{setting}` names {name}, which is no file; to read a folder write "
+                    f"{name}/*{extensions[1]}"
                 )
-            if not name.name.endswith(EXTENSIONS):
+            if not name.name.endswith(extensions):
                 raise UserError(
-                    f"`source.paths` names {name}; a file must end in one of {', '.join(EXTENSIONS)}"
+                    f"`{setting}` names {name}; a file must end in one of {', '.join(extensions)}"
                 )
             found[name.resolve()] = None
     return sorted(found)
 
 
-def _matches(pattern: str) -> list[Path]:
+def _matches(pattern: str, setting: str) -> list[Path]:
     names = [Path(name) for name in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - absolute patterns too
     files = [name for name in names if name.is_file()]
     if not files:
-        raise UserError(f"`source.paths` has {pattern!r}, which matches no file")
+        raise UserError(f"`{setting}` has {pattern!r}, which matches no file")
     return files
 
 

@@ -15,6 +15,8 @@ from connectors.sqlite_schema import committing, explain, open_for_writing
 from tapewatch.documents import (
     ANOMALY_FIELDS,
     BAR_FIELDS,
+    PAYMENT_FIELDS,
+    PROFILE_FIELDS,
     SCORE_FIELDS,
     Results,
     anomaly_row,
@@ -81,6 +83,11 @@ def _inode(path: Path) -> int:
         return -1
 
 
+_PAYMENT = f"UPDATE anomalies SET {', '.join(f'{name} = ?' for name in PAYMENT_FIELDS)} WHERE id = ?"  # noqa: S608
+# What is written again after a crash is older than what is there.
+_PROFILES = _upsert(
+    "profiles", PROFILE_FIELDS, ("user_id",), "excluded.ts_last >= profiles.ts_last"
+)
 _LATE = _upsert("late", LATE_FIELDS, ("key", "dataset", "instrument_id", "ts_clock", "ordinal"), "true")
 
 
@@ -140,7 +147,10 @@ class SqliteWriter:
         ]
         if not (
             counters
-            or any(r.anomalies or r.deleted or r.judged or r.late or r.bars or r.scores for r in results)
+            or any(
+                r.anomalies or r.deleted or r.judged or r.late or r.bars or r.scores or r.profiles
+                for r in results
+            )
         ):
             return 0
         connection = self._connection
@@ -150,6 +160,7 @@ class SqliteWriter:
                 connection.executemany(_BARS, bars)
                 connection.executemany(_SCORES, scores)
                 connection.executemany(_LATE, late)
+                connection.executemany(_PROFILES, chain.from_iterable(r.profiles for r in results))
                 connection.executemany(_COUNTERS, counters)
                 new = self._write_anomalies_of(results)
         except sqlite3.Error as error:
@@ -191,6 +202,9 @@ class SqliteWriter:
             for name in told
         )
         connection.executemany(_ANOMALIES, [_dated(anomaly_row(anomaly)) for anomaly in results.anomalies])
+        payments = [(*a.payment, a.id) for a in results.anomalies if a.payment is not None]
+        if payments:
+            connection.executemany(_PAYMENT, payments)
         mark(connection, self._source, results)
         return len(told) - known
 

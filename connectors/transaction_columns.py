@@ -42,6 +42,31 @@ class Parsed:
     places: Int64s
     faults: list[tuple[int, str]]
 
+    def part(self, rows: Int64s) -> Parsed:
+        """Return some of the rows, without faults."""
+        kept = rows.tolist()
+        return Parsed(
+            [self.ids[i] for i in kept], [self.users[i] for i in kept], self.times[rows], self.amounts[rows],
+            {name: [column[i] for i in kept] for name, column in self.words.items()},
+            {name: column[rows] for name, column in self.numbers.items()}, self.places[rows], [],
+        )  # fmt: skip
+
+    @staticmethod
+    def together(parts: Sequence[Parsed]) -> Parsed:
+        """Return the rows of all parts, without faults; a column that a part lacks is unknown there."""
+        words = sorted({name for part in parts for name in part.words})
+        numbers = sorted({name for part in parts for name in part.numbers})
+        return Parsed(
+            [name for part in parts for name in part.ids], [user for part in parts for user in part.users],
+            np.concatenate([part.times for part in parts]), np.concatenate([part.amounts for part in parts]),
+            {name: [w for p in parts for w in p.words.get(name, [None] * len(p.ids))] for name in words},
+            {
+                name: np.concatenate([p.numbers.get(name, np.full(len(p.ids), np.nan)) for p in parts])
+                for name in numbers
+            },
+            np.concatenate([part.places for part in parts]), [],
+        )  # fmt: skip
+
 
 def layout(found: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
     """Return the column of each of our names.
@@ -76,7 +101,8 @@ def layout(found: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
     missing = [name for name in REQUIRED if name not in columns]
     if missing:
         raise UserError(
-            f"there is no column {missing[0]!r} among {_list(found)}; `transactions.columns` can say which it is"
+            f"there is no column {missing[0]!r} among {_list(found)}; `transactions.columns` can say which "
+            "it is"
         )
     return columns
 
@@ -137,7 +163,9 @@ def _texts(values: Sequence[Any], name: str, bad: dict[int, str]) -> list[str]:
     for row, value in enumerate(values):
         text = value if type(value) is str else _word(value)
         if not text or len(text) > _LONGEST_WORD or "\0" in text:
-            bad.setdefault(row, f"`{name}` must be a text of 1 to {_LONGEST_WORD} characters, was {_shown(value)}")
+            bad.setdefault(
+                row, f"`{name}` must be a text of 1 to {_LONGEST_WORD} characters, was {_shown(value)}"
+            )
             text = ""
         found.append(text)
     return found
@@ -204,15 +232,17 @@ def _times(values: Sequence[Any], bad: dict[int, str]) -> Int64s:
             plain = [value[:-1] if value[-1:] == "Z" else value for value in values]
             found = np.array(plain, "datetime64[ns]").astype(np.int64)
         except (TypeError, ValueError, IndexError, KeyError):
-            found = np.array([_time(value) for value in values], np.int64)
+            found = np.array([parse_time(value) for value in values], np.int64)
     for row in np.flatnonzero((found < _EARLIEST) | (found > _LATEST)).tolist():
         value = values[row]
-        reason = "`timestamp` must be RFC 3339 or ns" if found[row] < 0 else "`timestamp` must be 1990 to 2100"
+        reason = (
+            "`timestamp` must be RFC 3339 or ns" if found[row] < 0 else "`timestamp` must be 1990 to 2100"
+        )
         bad.setdefault(row, f"{reason}, was {_shown(str(value))}")
     return found
 
 
-def _time(value: Any) -> int:  # noqa: ANN401 - whatever is in a file
+def parse_time(value: Any) -> int:  # noqa: ANN401 - whatever is in a file
     """Return ns, -1 for what is no time; times without a zone are UTC."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value if abs(value) < 2**62 else -1

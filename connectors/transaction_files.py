@@ -146,9 +146,7 @@ def _parquet(path: Path, start: int, rows: int, given: Mapping[str, str]) -> Ite
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise UserError(
-            f'{path}: Parquet needs pyarrow: pip install "tapewatch[transactions]"'
-        ) from None
+        raise UserError(f'{path}: Parquet needs pyarrow: pip install "tapewatch[transactions]"') from None
     source: Any = str(path)
     if path.name.endswith(".zst"):
         with ByteStream(path) as stream:
@@ -166,7 +164,9 @@ def _parquet(path: Path, start: int, rows: int, given: Mapping[str, str]) -> Ite
             values = {name: _values(column, name) for name, column in taken.items()}
             yield Block(parse(values, len(batch)), at - len(batch) + 1, at)
     except (pa.ArrowException, OSError) as error:
-        raise DamagedError(f"{path} is no Parquet file that can be read: {str(error).splitlines()[0]}") from None
+        raise DamagedError(
+            f"{path} is no Parquet file that can be read: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def _values(column: Any, name: str) -> Any:  # noqa: ANN401 - pyarrow has no types

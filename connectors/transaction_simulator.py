@@ -13,9 +13,9 @@ import numpy as np
 import orjson
 
 from connectors.sessions import Label
-from operators.places import distance_km
 from tapewatch.documents import rfc3339
 from tapewatch.errors import UserError
+from tapewatch.places import distance_km
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND, Array, Int64s
 
 KINDS = ("place", "amount", "merchant", "hour", "method", "rapid", "travel")
@@ -93,8 +93,8 @@ def simulate_transactions(wanted: TransactionSimulation) -> Simulated:
     expected = habits.pace.sum() * span / DAY
     if expected > _MOST:
         raise UserError(
-            f"{wanted.users:,} users make some {expected:,.0f} transactions in {wanted.minutes:,} minutes; at "
-            f"most {_MOST:,} are simulated at once"
+            f"{wanted.users:,} users make some {expected:,.0f} transactions in {wanted.minutes:,} minutes; "
+            f"at most {_MOST:,} are simulated at once"
         )
     made = _usual(chance, habits, span)
     kinds = _broken(chance, habits, made, wanted.kinds, span)
@@ -216,7 +216,9 @@ def _way(one: int, other: int) -> float:
     return distance_km(_COUNTRIES[one], _COUNTRIES[other])
 
 
-def _simulated(habits: _Habits, made: dict[str, Array], kinds: Array, wanted: TransactionSimulation) -> Simulated:
+def _simulated(
+    habits: _Habits, made: dict[str, Array], kinds: Array, wanted: TransactionSimulation
+) -> Simulated:
     users = [f"u{number:06d}" for number in made["user"].tolist()]
     countries = [_COUNTRIES[c] for c in made["country"].tolist()]
     homes = [_COUNTRIES[c] for c in habits.home[made["user"]].tolist()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow, Stream, operator
@@ -21,12 +21,13 @@ from tapewatch.documents import Results
 from tapewatch.records import Tape
 
 State: TypeAlias = dict[str, Any]
+X = TypeVar("X")
 
 
 @operator
 def source(step_id: str, flow: Dataflow, tape: Source[Tape]) -> Stream[Tape]:
     """Batches of records with their clock, from files, Kafka or a live session."""
-    return op.input("input", flow, _Telling(tape) if isinstance(tape, FixedPartitionedSource) else tape)
+    return op.input("input", flow, Telling(tape) if isinstance(tape, FixedPartitionedSource) else tape)
 
 
 @operator
@@ -69,14 +70,15 @@ def store(step_id: str, up: KeyedStream[Results], sinks: Mapping[str, Sink[Any]]
         op.output(name, up, sink)
 
 
-class _Telling(FixedPartitionedSource[Tape, Any]):
+class Telling(FixedPartitionedSource[X, Any]):
     """A source that tells when the dataflow begins: every worker asks for its parts first."""
 
-    def __init__(self, tape: FixedPartitionedSource[Tape, Any]) -> None:
+    def __init__(self, tape: FixedPartitionedSource[X, Any]) -> None:
         self._tape = tape
         cluster.watch()
 
     def list_parts(self) -> list[str]:
+        """Return the parts of the source; the dataflow has begun."""
         cluster.begin()
         return self._tape.list_parts()
 
@@ -85,7 +87,8 @@ class _Telling(FixedPartitionedSource[Tape, Any]):
         step_id: str,
         for_part: str,
         resume_state: Any | None,  # noqa: ANN401 - each source has its own
-    ) -> StatefulSourcePartition[Tape, Any]:
+    ) -> StatefulSourcePartition[X, Any]:
+        """Return one of the source's parts."""
         return self._tape.build_part(step_id, for_part, resume_state)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from tapewatch.records import Array, Floats
 
 #: Latest values that are kept, and from how many on, and how often, the units are renewed.
-_KEPT, _FEWEST, _EVERY = 8_192, 64, 512
+_KEPT, _FEWEST, _EVERY = 8_192, 256, 512
 #: Standard deviations that the outer quantiles of a normal distribution are from its median.
 _OUTER, _DEVIATIONS = 0.05, 1.6449
 LARGEST, _SMALLEST = 20.0, -5.0
@@ -18,29 +18,30 @@ LARGEST, _SMALLEST = 20.0, -5.0
 class Population:
     """Turns columns of numbers into standard deviations from the median, one for each side.
 
-    Half of the distance between the median and the quantiles of 5 % and 95 % tells the scale of either side, so
-    neither a heavy tail nor outliers change it. What is learned depends on the order of the rows only, not on
-    how they are cut into batches: units are renewed after certain numbers of rows.
+    The distances between the median and the quantiles of 5 % and 95 % tell the scale of either side, so
+    neither a heavy tail nor outliers change it. What is learned depends on the order of the rows only, not
+    on how they are cut into batches: units are renewed after certain numbers of rows.
 
     Parameters
     ----------
-    columns
-        How many there are.
+    least
+        The least that a standard deviation may be, one for each column.
     resume
         A `snapshot` to go on from.
 
     Examples
     --------
-    >>> population = Population(1)
-    >>> values = np.linspace(-1.0, 1.0, 64)[:, None]
+    >>> population = Population(np.array([0.1]))
+    >>> values = np.linspace(-1.0, 1.0, 256)[:, None]
     >>> bool(population.units(values).any()), population.room
-    (False, 64)
+    (False, 256)
     >>> population.learn(values)
     >>> population.units(np.array([[0.9], [np.nan]])).round(2).tolist()
-    [[1.69], [0.0]]
+    [[1.65], [0.0]]
     """
 
-    def __init__(self, columns: int, resume: dict[str, Any] | None = None) -> None:
+    def __init__(self, least: Floats, resume: dict[str, Any] | None = None) -> None:
+        columns, self._least = len(least), least.tolist()
         self._ring = np.full((_KEPT, columns), np.nan)
         self._seen = 0
         self._middle, self._below, self._above = (np.zeros(columns) for _ in range(3))
@@ -55,12 +56,15 @@ class Population:
         return {"ring": self._ring[: min(self._seen, _KEPT)].copy(), "seen": self._seen, "units": units}
 
     @property
+    def ready(self) -> bool:
+        """Whether there are units yet."""
+        return self._seen >= _FEWEST
+
+    @property
     def room(self) -> int:
         """How many rows may be measured before what was learned has to be looked at again."""
         if self._seen < _EVERY:
-            return next(step for step in (_FEWEST, 2 * _FEWEST, 4 * _FEWEST, _EVERY) if step > self._seen) - (
-                self._seen
-            )
+            return (_FEWEST if self._seen < _FEWEST else _EVERY) - self._seen
         return _EVERY - self._seen % _EVERY
 
     def units(self, values: Floats) -> Floats:
@@ -89,7 +93,8 @@ class Population:
             low, middle, high = (
                 float(known[int(share * (len(known) - 1))]) for share in (_OUTER, 0.5, 1.0 - _OUTER)
             )
-            least = 0.05 * (high - low) + 1e-3 * abs(middle) + 1e-9
+            # A column that hardly varies must not make mountains of what is left.
+            least = max(self._least[column], 0.03 * (high - low), 1e-3 * abs(middle))
             self._middle[column] = middle
-            self._below[column] = max(middle - low, least) / _DEVIATIONS
-            self._above[column] = max(high - middle, least) / _DEVIATIONS
+            self._below[column] = max((middle - low) / _DEVIATIONS, least)
+            self._above[column] = max((high - middle) / _DEVIATIONS, least)

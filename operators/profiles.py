@@ -1,8 +1,9 @@
 """What is usual for one user, learned one transaction at a time, and how far a transaction is from it.
 
-Everything here is of one user, bounded, and plain Python: a transaction touches few numbers, and the calls into
-an array library would cost more than they save. Amounts are told by the quartiles of the last ones (robust
-location and scale), words by decayed counts, hours by a circular histogram, velocity by the last transactions.
+Everything here is of one user, bounded, and plain Python: a transaction touches few numbers, and the calls
+into an array library would cost more than they save. Amounts are told by the quartiles of the last ones
+(robust location and scale), words by decayed counts, hours by a circular histogram, velocity by the last
+transactions.
 Each transaction is measured **before** it is learned, and learned only if it is judged legitimate: by the
 profile itself, so that the judgement needs no other user's data.
 """
@@ -13,7 +14,9 @@ import math
 from array import array
 from typing import Any, NamedTuple, TypeAlias
 
-from operators.places import distance_km
+import orjson
+
+from tapewatch.places import distance_km
 from tapewatch.records import DAY, HOUR
 from tapewatch.transactions import Row
 
@@ -29,7 +32,8 @@ _TRUST = 5.0
 #: A transaction this strange is not learned, unless so many in a row were.
 _STRANGE, _NEW_HABIT = 8.0, 5
 _MOST = 20.0
-_SURPRISE_DAYS = 7.0
+#: What is stranger than this is remembered for some days: one broken habit makes the next more believable.
+_SURPRISING, _SURPRISE_DAYS = 4.0, 7.0
 _NAN = math.nan
 #: Shorter ways than this are within what a place's name tells.
 _SHORT_WAY_KM = 150.0
@@ -87,9 +91,27 @@ class Profile:
     """
 
     __slots__ = (
-        "alarms", "amounts", "at", "categories", "devices", "first", "hours", "last", "learned", "locations",
-        "merchants", "methods", "pace", "place", "place_at", "distance", "recent", "seen", "streak",
-        "strangeness", "surprise",
+        "alarms",
+        "amounts",
+        "at",
+        "categories",
+        "devices",
+        "distance",
+        "first",
+        "hours",
+        "last",
+        "learned",
+        "locations",
+        "merchants",
+        "methods",
+        "pace",
+        "place",
+        "place_at",
+        "recent",
+        "seen",
+        "strangeness",
+        "streak",
+        "surprise",
     )  # fmt: skip
 
     def __init__(self, resume: tuple[Any, ...] | None = None) -> None:
@@ -132,6 +154,26 @@ class Profile:
         self.amounts, self.recent, self.hours = array("d", amounts), array("d", recent), array("f", hours)
         self.categories, self.locations, self.merchants = dict(categories), dict(locations), dict(merchants)
         self.methods, self.devices = dict(methods), dict(devices)
+
+    def document(self, user: str) -> tuple[Any, ...]:
+        """Return what is shown of the profile, in the order of `tapewatch.documents.PROFILE_FIELDS`."""
+        amounts = sorted(self.amounts)
+        total = 0.0
+        for amount in amounts:
+            total += amount
+        categories = {word: values[0] for word, values in self.categories.items()}
+        hours = {str(hour): number for hour, number in enumerate(self.hours) if number}
+        counts = (self.locations, categories, self.methods, hours)
+        return (
+            user, *(orjson.dumps(count).decode() for count in counts),
+            amounts[0] if amounts else None, amounts[-1] if amounts else None,
+            total / len(amounts) if amounts else None, self.seen, self.alarms, _STRANGE, self.first,
+            self.last,
+        )  # fmt: skip
+
+    def idle(self, clock: int, idle_ns: int) -> bool:
+        """Return whether the user has been away for so long that nothing known counts any more."""
+        return self.seen > 0 and clock - self.last > idle_ns
 
     def update(self, row: Row) -> Measured:
         """Measure a transaction, then learn it if it looks legitimate."""
@@ -295,7 +337,7 @@ class Profile:
     def _follow(self, row: Row, strange: float) -> None:
         """Note what happened, whether it was legitimate or not."""
         ts = row.ts
-        self.strangeness = min(self._recent(ts) + max(strange - 2.0, 0.0), 50.0)
+        self.strangeness = min(self._recent(ts) + max(strange - _SURPRISING, 0.0), 50.0)
         if self.first < 0:
             self.first = ts
         self.last = max(self.last, ts)

@@ -25,6 +25,8 @@ OWN = (
     "own_merchant_category", "own_method", "own_device", "own_hour", "own_pace", "own_travel", "own_recent",
 )  # fmt: skip
 FEATURES = POPULATION + OWN
+#: The least that a standard deviation of each measure may be.
+_LEAST = np.array([0.05, 0.01, 0.1, 0.1, 1.0, 0.1, *[{"own_recent": 1.5}.get(name, 0.5) for name in OWN]])
 _RAW = 6
 _MEASURED = {name: place for place, name in enumerate(Measured._fields)}
 _OWN_PLACES = [_MEASURED[name] for name in OWN]
@@ -44,8 +46,10 @@ class Features:
     values
         Float32, shape ``(n, len(FEATURES))``, bounded.
     raw
-        Of the first features as they were measured: log amount, amount, distance (km), minus the log of the
-        minutes since the last, transactions of an hour, log share of the day's amounts; shape ``(n, 6)``.
+        What was measured, in the order of the features but for the two that follow from others: log amount,
+        amount, distance (km), minus the log of the minutes since the last, twice the root of the transactions
+        of an hour (whose deviation, if they come by chance, is 1: Anscombe, 1948), log share of the day's
+        amounts, and what the profile says; shape ``(n, 19)``.
     broken
         Which contradictions there are, bool, shape ``(n, len(CONTRADICTIONS))``.
     """
@@ -77,7 +81,7 @@ class TransactionFeatures:
 
     def __init__(self, *, personal: bool, resume: dict[str, Any] | None = None) -> None:
         self._personal = personal
-        self._population = Population(_RAW, None if resume is None else resume["population"])
+        self._population = Population(_LEAST, None if resume is None else resume["population"])
         self._broken = np.zeros(len(CONTRADICTIONS), np.int64)
         self._seen = 0
         self._surprise = np.zeros(len(CONTRADICTIONS))
@@ -91,6 +95,11 @@ class TransactionFeatures:
             "population": self._population.snapshot(), "broken": self._broken.copy(), "seen": self._seen,
             "surprise": self._surprise.copy(),
         }  # fmt: skip
+
+    @property
+    def ready(self) -> bool:
+        """Whether enough is known of the population."""
+        return self._population.ready
 
     @property
     def room(self) -> int:
@@ -107,19 +116,19 @@ class TransactionFeatures:
         measured
             What the profiles made of them (`Measured`), float64, C-contiguous, shape ``(n, fields)``.
         """
-        raw = _raw(batch, measured)
+        own = np.zeros((len(batch), len(OWN)))
+        if self._personal:
+            own[:] = measured[:, _OWN_PLACES]
+            travel = OWN.index("own_travel")
+            own[:, travel] = np.maximum(own[:, travel] - _FASTEST, 0.0)
+        raw = np.concatenate([_raw(batch, measured), own], axis=1)
         broken = _broken(batch)
+        units = self._population.units(raw)
         values = np.zeros((len(batch), len(FEATURES)))
-        values[:, :_RAW] = self._population.units(raw)
+        values[:, :_RAW], values[:, len(POPULATION) :] = units[:, :_RAW], units[:, _RAW:]
         for check in range(len(CONTRADICTIONS)):
             values[:, 6] += np.where(broken[:, check], self._surprise[check], 0.0)
-        hours = _hours(batch)
-        values[:, 7] = np.where(hours < _NIGHT_ENDS, np.maximum(values[:, 0], 0.0), 0.0)
-        if self._personal:
-            own = measured[:, _OWN_PLACES]
-            own[:, OWN.index("own_travel")] = 3.0 * np.maximum(own[:, OWN.index("own_travel")] - _FASTEST, 0.0)
-            own[:, OWN.index("own_recent")] /= 3.0
-            values[:, len(POPULATION) :] = own
+        values[:, 7] = np.where(_hours(batch) < _NIGHT_ENDS, np.maximum(values[:, 0], 0.0), 0.0)
         values = np.minimum(np.maximum(values, -5.0), LARGEST)
         return Features(values.astype(np.float32), raw, broken)
 
@@ -139,11 +148,12 @@ def _raw(batch: Transactions, measured: Floats) -> Floats:
     amounts = batch.amounts
     since = np.ascontiguousarray(measured[:, _MEASURED["since_minutes"]])
     total = np.ascontiguousarray(measured[:, _MEASURED["total_24h"]])
+    count = np.ascontiguousarray(measured[:, _MEASURED["count_1h"]])
     share = np.log(np.maximum(amounts, 1e-2)) - np.log(np.maximum(total, 1e-2))
     return np.stack(
         [
             np.log(np.maximum(amounts, 1e-2)), amounts, batch.number("location_distance_km"),
-            -np.log(np.maximum(since, 1e-2)), measured[:, _MEASURED["count_1h"]], share,
+            -np.log(np.maximum(since, 1e-2)), 2.0 * np.sqrt(count), share,
         ],
         axis=1,
     )  # fmt: skip

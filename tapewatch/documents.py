@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -55,6 +55,28 @@ SCORE_FIELDS = (
 _TIMES = frozenset({"ts_event", "ts_recv", "ts_clock", "ts_start", "ts_end", "detected_at"})
 
 
+#: What anomalies of transactions add, in the order of `Payment`.
+PAYMENT_FIELDS = (
+    "transaction_id", "user_id", "amount", "merchant_category", "location", "payment_method", "risk_level",
+)  # fmt: skip
+PROFILE_FIELDS = (
+    "user_id", "locations", "merchant_categories", "payment_methods", "hours", "amount_min", "amount_max",
+    "amount_mean", "transactions", "anomalies", "threshold", "ts_first", "ts_last",
+)  # fmt: skip
+
+
+class Payment(NamedTuple):
+    """The transaction that an anomaly is about."""
+
+    transaction_id: str
+    user_id: str
+    amount: float
+    merchant_category: str | None
+    location: str | None
+    payment_method: str | None
+    risk_level: str
+
+
 @dataclass(frozen=True, slots=True)
 class Anomaly:
     """One anomaly as the contract describes it; times in ns, ``contributions`` feature -> signed share."""
@@ -80,6 +102,7 @@ class Anomaly:
     reason: str
     contributions: Mapping[str, float]
     detected_at: int = 0
+    payment: Payment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +182,8 @@ class Results:
         Totals so far of ``(partition, name)``; writing them twice changes nothing.
     clock
         The source partition's clock with this batch, ns; 0 where it is not told.
+    profiles
+        Users' profiles as they are now, in the order of `PROFILE_FIELDS`.
     """
 
     partition: str
@@ -177,6 +202,7 @@ class Results:
     judged: list[tuple[str, BarTable]] = field(default_factory=list)
     late: LateTable | None = None
     clock: int = 0
+    profiles: list[tuple[Any, ...]] = field(default_factory=list)
 
 
 def anomaly_id(flow: str, source: str, detector: str, key: str, instrument_id: int, *place: int | str) -> str:
@@ -296,6 +322,12 @@ def anomaly_row(anomaly: Anomaly) -> tuple[Any, ...]:
         dict(anomaly.contributions), option=orjson.OPT_SERIALIZE_NUMPY
     ).decode()
     return tuple(values)
+
+
+def anomaly_document(anomaly: Anomaly) -> dict[str, Any]:
+    """Return an anomaly for JSON and Elasticsearch, with the transaction it is about if there is one."""
+    document = to_json(ANOMALY_FIELDS, anomaly_row(anomaly))
+    return document if anomaly.payment is None else document | anomaly.payment._asdict()
 
 
 def to_json(fields: tuple[str, ...], row: tuple[Any, ...]) -> dict[str, Any]:

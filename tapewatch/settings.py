@@ -231,6 +231,53 @@ def _detector_sections(value: Any) -> Any:  # noqa: ANN401 - whatever a person w
     }
 
 
+class TransactionSourceSettings(_Section):
+    """Where transactions come from."""
+
+    kind: Literal["files", "kafka"] = "files"
+    name: str = Field("", max_length=200)
+    paths: Annotated[list[str], BeforeValidator(from_json)] = []
+    on_error: Literal["fail", "skip"] = "fail"
+    batch_records: int = Field(8_192, ge=1, le=1_048_576)
+    sort: bool = False
+
+
+class TransactionKafkaSettings(KafkaSettings):
+    """The topic that is read with ``transactions.source.kind = "kafka"``."""
+
+    topic: str = Field("transactions", pattern=r"^[A-Za-z0-9._-]{1,249}$", description=_TOPIC)
+
+
+class ProfileSettings(_Section):
+    """What is kept of users."""
+
+    idle_days: int = Field(180, ge=1, le=36_500)
+
+
+class FeedbackSettings(_Section):
+    """Reviews that teach the flow."""
+
+    reviews: str = ""
+    remember: int = Field(100_000, ge=1_000, le=5_000_000)
+    assume_legitimate_days: float = Field(7.0, gt=0, le=365)
+    step_seconds: int = Field(60, ge=1, le=86_400)
+
+
+class TransactionSettings(_Section):
+    """The payment flow."""
+
+    mode: Literal["personal", "standard"] = "personal"
+    alerts_per_day: float = Field(100.0, gt=0, le=1e6)
+    source: TransactionSourceSettings = TransactionSourceSettings()
+    kafka: TransactionKafkaSettings = TransactionKafkaSettings()
+    columns: Annotated[dict[str, str], BeforeValidator(from_json)] = Field(
+        {}, description="a table of columns", examples=[{"user_id": "client"}]
+    )
+    profiles: ProfileSettings = ProfileSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
+    detectors: Annotated[dict[str, dict[str, Any]], BeforeValidator(_detector_sections)] = {}
+
+
 class _OurPartOfDotEnv(DotEnvSettingsSource):
     """``.env`` without the variables of other programs, which it may hold beside ours."""
 
@@ -272,6 +319,7 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     kafka: KafkaSettings = KafkaSettings()
     detectors: Annotated[dict[str, dict[str, Any]], BeforeValidator(_detector_sections)] = {}
+    transactions: TransactionSettings = TransactionSettings()
     shards: int = Field(4, ge=1, le=4096)
 
     @classmethod

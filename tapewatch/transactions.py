@@ -1,4 +1,4 @@
-"""Payment transactions inside the program: a batch of columns, and the rows that a user's profile is shown."""
+"""Payment transactions inside the program: a batch of columns, and the rows that profiles are shown."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ class Review(NamedTuple):
 class Row(NamedTuple):
     """One transaction as a user's profile is shown it; NaN and None for what is unknown.
 
-    ``ts`` is its event time, ``clock`` the latest of its partition so far, both in ns.
+    ``number`` is its place in the batch, ``ts`` its event time, ``clock`` the latest of its partition so
+    far, both in ns.
     """
 
-    index: int
+    number: int
     ts: int
     clock: int
     amount: float
@@ -61,7 +62,7 @@ class Transactions:
     Attributes
     ----------
     partition, seq
-        Where they come from, and their number among its batches; batches follow each other without a hole.
+        Where they come from, and their number among its batches of this run.
     ids, users
         One each per transaction.
     times
@@ -138,7 +139,8 @@ class Transactions:
         places = np.flatnonzero(rows) if rows.dtype == bool else rows
         chosen = places.tolist()
         values: dict[str, object] = {
-            "partition": self.partition, "seq": self.seq, "counters": self.counters, "credit": self.credit, "clock": self.clock,
+            "partition": self.partition, "seq": self.seq, "counters": self.counters, "credit": self.credit,
+            "clock": self.clock,
             "ids": [self.ids[i] for i in chosen], "users": [self.users[i] for i in chosen],
             "times": self.times[places], "amounts": self.amounts[places], "reviews": self.reviews,
             "words": {name: [column[i] for i in chosen] for name, column in self.words.items()},

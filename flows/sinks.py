@@ -1,0 +1,69 @@
+"""The sinks that the settings name, as every flow writes to them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from connectors.sqlite_sink import SqliteSink
+from tapewatch import stopping
+from tapewatch.credit import acknowledge
+from tapewatch.documents import Results
+from tapewatch.errors import UserError
+from tapewatch.progress import count_anomalies
+from tapewatch.settings import Settings
+
+
+def sinks_of(settings: Settings, source: str, shards: int) -> dict[str, Any]:
+    """Return the sinks of the settings; each acknowledges in ``shards`` slots of its own.
+
+    Parameters
+    ----------
+    settings
+        All of them.
+    source
+        Name of the stream.
+    shards
+        Consumers of each batch.
+
+    Raises
+    ------
+    UserError
+        If there is none, or one cannot be written.
+    """
+    sinks: dict[str, Any] = {}
+    for number, kind in enumerate(dict.fromkeys(settings.sinks.kinds)):
+        done = partial(_acknowledge, number * shards)
+        if kind == "sqlite":
+            path = Path(settings.sinks.sqlite.path)
+            sinks[kind] = SqliteSink(path, done, count_anomalies, source)
+        elif kind == "elasticsearch":
+            from connectors.elasticsearch_sink import ElasticsearchSink
+
+            server = settings.sinks.elasticsearch
+            sinks[kind] = ElasticsearchSink(server, done, count_anomalies, source)
+        elif kind == "kafka":
+            from connectors.kafka_sink import KafkaSink
+
+            topic, name = settings.sinks.kafka.topic, source
+            sinks[kind] = KafkaSink(settings.kafka, topic, shards, done, name)
+        elif kind == "notify":
+            from connectors.notify import NotifySink
+
+            sinks[kind] = NotifySink(settings.sinks.notify, done)
+        else:
+            from connectors.stdout import (
+                StdoutSink,
+            )  # not needed for the default, which starts sooner without
+
+            sinks[kind] = StdoutSink(done, closed=stopping.stop)
+    if not sinks:
+        raise UserError(
+            "`sinks.kinds` is empty; name at least one of sqlite, elasticsearch, kafka, stdout, notify"
+        )
+    return sinks
+
+
+def _acknowledge(first_slot: int, results: Results) -> None:
+    acknowledge(results.credit, first_slot + results.shard, results.seq)

@@ -1,0 +1,90 @@
+"""The transaction flow: payments in, explained anomalies and users' profiles out.
+
+``python -m bytewax.run flows.transactions:flow``
+"""
+
+from __future__ import annotations
+
+import sys
+
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import FixedPartitionedSource
+
+from connectors.transaction_source import TransactionFilesSource
+from flows.sinks import sinks_of
+from operators.dataflow import store
+from operators.transaction_dataflow import judge_transactions, transactions, user_profiles
+from operators.transaction_detectors import Classifier, transaction_detectors
+from operators.transaction_feedback import FeedbackSettings
+from operators.transaction_judge import TransactionJudgeSettings
+from tapewatch.errors import UserError
+from tapewatch.records import DAY, SECOND
+from tapewatch.settings import Settings, load
+from tapewatch.transactions import Transactions
+
+
+def payments(settings: Settings) -> Dataflow:
+    """Return the transaction flow as the settings describe it."""
+    judging, idle_ns = _judging(settings), settings.transactions.profiles.idle_days * DAY
+    sinks = sinks_of(settings, settings.transactions.source.name, shards=1)
+    origin = _origin(settings, slots=len(sinks))
+
+    flow = Dataflow("transactions")
+    batches = transactions("transactions", flow, origin)
+    parts = user_profiles("users", batches, idle_ns) if judging.personal else None
+    judged = judge_transactions("judge", batches, parts, judging)
+    store("results", judged, sinks)
+    return flow
+
+
+def _judging(settings: Settings) -> TransactionJudgeSettings:
+    wanted = settings.transactions
+    detectors = transaction_detectors(wanted.detectors)
+    if not detectors:
+        raise UserError("all sections of `transactions.detectors` are switched off; at least one must be on")
+    classifier = next((d for d in detectors if isinstance(d, Classifier)), None)
+    feedback = None
+    if wanted.feedback.reviews and classifier is not None:
+        _require_river()
+        assume = int(wanted.feedback.assume_legitimate_days * DAY)
+        feedback = FeedbackSettings(wanted.feedback.remember, assume, classifier.learning_rate)
+    return TransactionJudgeSettings(
+        detectors=detectors,
+        budget=wanted.alerts_per_day,
+        personal=wanted.mode == "personal",
+        keep_scores=settings.sinks.scores,
+        source=wanted.source.name,
+        feedback=feedback,
+        feedback_step_ns=wanted.feedback.step_seconds * SECOND,
+    )
+
+
+def _require_river() -> None:
+    try:
+        import river  # noqa: F401
+    except ImportError:
+        raise UserError(
+            'reviews teach a model of River: pip install "tapewatch[river]", or switch '
+            "`transactions.detectors.classifier` off"
+        ) from None
+
+
+def _origin(settings: Settings, slots: int) -> FixedPartitionedSource[Transactions, dict[str, object]]:
+    """Return the source of the settings; what is wrong with it is told now."""
+    if settings.transactions.source.kind == "kafka":
+        from connectors.transaction_topic import TransactionTopic  # whose libraries not everybody has
+
+        return TransactionTopic(settings.transactions, slots)
+    return TransactionFilesSource(settings.transactions, slots)
+
+
+def build() -> Dataflow:
+    """Return the flow of the settings as they are now, or end with one line and status 2."""
+    try:
+        return payments(load())
+    except UserError as error:
+        sys.stderr.write(f"tapewatch: {error}\n")
+        raise SystemExit(2) from None
+
+
+flow = build()

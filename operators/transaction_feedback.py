@@ -1,0 +1,312 @@
+"""What reviews teach: an online classifier with delayed labels, the risk of merchants, personal thresholds.
+
+A label comes days after its transaction. Until then the features that it had **when it was judged** wait
+in a ring of the last transactions; the label is learned with them. Transactions that nobody has reviewed are
+taken for legitimate after some days, a quarter of them for all. The classifier is River's logistic regression
+with AdaGrad, over steps of the features, so that its answer need not be a straight line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from operators.merchant_risk import RISKS, MerchantRisk
+from operators.transaction_features import FEATURES
+from tapewatch import stopping
+from tapewatch.records import DAY, Array, Floats, Int64s
+from tapewatch.transactions import Review, Transactions
+
+#: Of transactions taken for legitimate one in so many is learned, and counts for all of them.
+_ONE_IN = 4
+_CLIP = 4.0
+#: How long a confirmed fraud makes a user's next transactions suspect, and how many are remembered.
+_SUSPECT_DAYS, _FRAUDS = 14, 8
+_USERS = 100_000
+#: How much each false alarm makes a user's next alarm rarer, and a confirmed one commoner.
+_LENIENCE, _MOST_LENIENCE = 0.1, 0.5
+_STEPS = {
+    "amount": (2.0, 3.0, 4.0), "amount_linear": (2.0, 2.5, 3.0, 3.5, 4.0, 5.0), "own_amount": (2.0, 4.0),
+    "own_linear": (2.0, 3.0, 4.0, 6.0), "transactions_1h": (2.0, 4.0), "distance": (3.0, 8.0),
+}  # fmt: skip
+_STEP_PLACES = [(FEATURES.index(name), step) for name, steps in _STEPS.items() for step in steps]
+_OWN_LINEAR, _RECENT = FEATURES.index("own_linear"), FEATURES.index("own_recent")
+_INPUTS = 1 + len(FEATURES) + len(_STEP_PLACES) + 1 + len(RISKS) + 3
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackSettings:
+    """How reviews are used.
+
+    Attributes
+    ----------
+    remember
+        Transactions whose features are kept until their label comes.
+    assume_ns
+        After how long a transaction without a review is taken for legitimate.
+    learning_rate
+        Of AdaGrad.
+    """
+
+    remember: int
+    assume_ns: int
+    learning_rate: float
+
+
+class Feedback:
+    """Everything reviews have taught.
+
+    Parameters
+    ----------
+    settings
+        How they are used.
+    detectors
+        Names of those whose precision is counted.
+    resume
+        A `snapshot` to go on from.
+    """
+
+    def __init__(
+        self, settings: FeedbackSettings, detectors: Sequence[str], resume: dict[str, Any] | None = None
+    ) -> None:
+        self._settings, self._detectors = settings, tuple(detectors)
+        size = settings.remember
+        self._ids, self._times = np.zeros(size, np.uint64), np.zeros(size, np.int64)
+        self._inputs = np.zeros((size, _INPUTS), np.float32)
+        self._merchant, self._users = np.full(size, -1, np.int32), np.zeros(size, np.uint64)
+        self._alarmed, self._labels = np.zeros(size, np.uint32), np.full(size, -1, np.int8)
+        self._seen, self._settled = 0, 0
+        self._model, self._weights = _model(settings.learning_rate), np.zeros(_INPUTS)
+        self.labels = 0
+        self.counters: dict[str, int] = {}
+        self._frauds: dict[int, tuple[int, ...]] = {}
+        self._lenience: dict[int, int] = {}
+        self._risk = MerchantRisk(None if resume is None else resume["risk"])
+        if resume is not None:
+            self._restore(resume)
+        self._places = {int(name): place for place, name in enumerate(self._ids.tolist()) if name}
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state to resume from."""
+        kept = slice(min(self._seen, self._settings.remember))
+        optimizer = self._model.optimizer
+        return {
+            "ring": tuple(
+                column[kept].copy()
+                for column in (self._ids, self._times, self._inputs, self._merchant, self._users,
+                               self._alarmed, self._labels)
+            ),
+            "seen": self._seen, "settled": self._settled, "labels": self.labels,
+            "river": version("river"), "weights": tuple(self._model.weights.items()),
+            "squares": tuple(optimizer.g2.items()), "steps": optimizer.n_iterations,
+            "counters": dict(self.counters), "frauds": dict(self._frauds), "lenience": dict(self._lenience),
+            "risk": self._risk.snapshot(),
+        }  # fmt: skip
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        from river.utils import VectorDict
+
+        if saved["river"] != version("river"):
+            stopping.abort(
+                f"the recovery store holds a model of River {saved['river']}, this is {version('river')}; "
+                "use that version, or begin with a new recovery store",
+                2,
+            )
+        if len(saved["ring"][0]) > self._settings.remember or (
+            saved["seen"] > len(saved["ring"][0]) != self._settings.remember
+        ):
+            stopping.abort("`transactions.feedback.remember` is not that of the recovery store", 2)
+        columns = (
+            self._ids,
+            self._times,
+            self._inputs,
+            self._merchant,
+            self._users,
+            self._alarmed,
+            self._labels,
+        )
+        for column, kept in zip(columns, saved["ring"], strict=True):
+            column[: len(kept)] = kept
+        self._seen, self._settled, self.labels = saved["seen"], saved["settled"], saved["labels"]
+        self._model._weights = VectorDict(dict(saved["weights"]))
+        self._model.optimizer.g2.update(dict(saved["squares"]))
+        self._model.optimizer.n_iterations = saved["steps"]
+        self.counters = dict(saved["counters"])
+        self._frauds, self._lenience = dict(saved["frauds"]), dict(saved["lenience"])
+        self._renew()
+
+    def inputs(self, batch: Transactions, values: Array) -> Array:
+        """Return what the classifier is shown of transactions, float32, shape ``(n, inputs)``."""
+        found = np.zeros((len(batch), _INPUTS), np.float32)
+        found[:, 0] = 1.0
+        wide = np.minimum(np.maximum(values, -2.0), 8.0)
+        found[:, 1 : 1 + len(FEATURES)] = wide / 4.0
+        at = 1 + len(FEATURES)
+        for feature, step in _STEP_PLACES:
+            found[:, at] = values[:, feature] > step
+            at += 1
+        found[:, at] = np.maximum(wide[:, _RECENT], 0) * np.maximum(wide[:, _OWN_LINEAR], 0) / 16.0
+        rows = self._risk.rows(batch.word("merchant_id"))
+        found[:, at + 1 : at + 1 + len(RISKS)] = self._risk.risks(rows, batch.times)
+        if self._frauds:
+            for place, (user, ts) in enumerate(zip(batch.users, batch.times.tolist(), strict=True)):
+                known = self._frauds.get(_hash(user))
+                if known:
+                    number = sum(1 for time in known if ts - time < _SUSPECT_DAYS * DAY)
+                    found[place, -3:] = (
+                        number / 4.0,
+                        number > 0,
+                        number * max(wide[place, _OWN_LINEAR], 0) / 8.0,
+                    )
+        return found
+
+    def score(self, inputs: Array) -> Floats:
+        """Return the odds of a fraud, NaN as long as nothing has been learned."""
+        if not self.labels:
+            return np.full(len(inputs), np.nan)
+        total = np.zeros(len(inputs))
+        for column, weight in enumerate(self._weights.tolist()):
+            if weight:
+                total += inputs[:, column].astype(np.float64) * weight
+        return np.exp(np.minimum(total, 30.0))
+
+    def shares(self, inputs: Array) -> dict[str, float]:
+        """Return how much of the classifier's answer for one row each feature carries, in all 1."""
+        carried = np.maximum(self._weights * inputs.astype(np.float64), 0.0).tolist()
+        told = dict.fromkeys((*FEATURES, "merchant", "user"), 0.0)
+        for place, name in enumerate(FEATURES):
+            told[name] += carried[1 + place]
+        at = 1 + len(FEATURES)
+        for feature, _ in _STEP_PLACES:
+            told[FEATURES[feature]] += carried[at]
+            at += 1
+        told["own_recent"] += carried[at]
+        for place in range(at + 1, at + 1 + len(RISKS)):
+            told["merchant"] += carried[place]
+        for place in range(len(carried) - 3, len(carried)):
+            told["user"] += carried[place]
+        total = 0.0
+        for part in told.values():
+            total += part
+        return {name: part / total for name, part in told.items()} if total else {**told, "amount": 1.0}
+
+    def lenience(self, users: Sequence[str]) -> Floats:
+        """Return by how much each user's scores are to be multiplied: below 1 after false alarms."""
+        if not self._lenience:
+            return np.ones(len(users))
+        sizes = (_LENIENCE * self._lenience.get(_hash(user), 0) for user in users)
+        return np.array([math.exp(-min(max(size, -_MOST_LENIENCE), _MOST_LENIENCE)) for size in sizes])
+
+    def remember(self, batch: Transactions, inputs: Array, alarmed: Array) -> None:
+        """Keep judged transactions for their labels; ``alarmed`` has a bit for each detector, uint32."""
+        rows = self._risk.rows(batch.word("merchant_id"), new=True)
+        size = self._settings.remember
+        for index, (name, user) in enumerate(zip(batch.ids, batch.users, strict=True)):
+            place = self._seen % size
+            if self._seen >= size:
+                self._places.pop(int(self._ids[place]), None)
+                self._settled = max(self._settled, self._seen - size + 1)
+            number = _hash(name)
+            self._ids[place], self._users[place] = number, _hash(user)
+            self._times[place], self._merchant[place] = batch.times[index], rows[index]
+            self._inputs[place], self._alarmed[place] = inputs[index], alarmed[index]
+            self._labels[place] = -1
+            self._places[number] = place
+            self._seen += 1
+
+    def learn(self, review: Review) -> None:
+        """Learn one label."""
+        place = self._places.get(_hash(review.transaction_id))
+        if place is None:
+            self._add("reviews_unknown")
+            return
+        self._add("reviews")
+        self.labels += 1
+        before = int(self._labels[place])
+        if before == review.label:
+            return
+        self._labels[place] = review.label
+        self._learn(place, review.label, 1.0)
+        self._risk.learn(int(self._merchant[place]), int(self._times[place]), review.label, again=before >= 0)
+        self._judge_judges(place, review.label)
+        self._renew()
+
+    def _judge_judges(self, place: int, label: int) -> None:
+        """Count the review for the detectors that alarmed, and move the user's threshold."""
+        user, alarmed = int(self._users[place]), int(self._alarmed[place])
+        month = str(self._times[place : place + 1].view("datetime64[ns]").astype("datetime64[M]")[0])
+        word = "confirmed" if label else "refuted"
+        for bit, name in enumerate(self._detectors):
+            if alarmed >> bit & 1:
+                self._add(f"{word}.{name}")
+                self._add(f"{word}.{name}.{month}")
+        if label:
+            known = (*self._frauds.pop(user, ()), int(self._times[place]))
+            self._frauds[user] = known[-_FRAUDS:]
+            _bound(self._frauds)
+        if label or alarmed:
+            self._lenience[user] = self._lenience.pop(user, 0) + (-1 if label else 1)
+            _bound(self._lenience)
+
+    def settle(self, now: int) -> None:
+        """Take for legitimate what has waited for a review long enough; without any review nothing is."""
+        if not self.labels:
+            return
+        size, until, learned = self._settings.remember, now - self._settings.assume_ns, False
+        while self._settled < self._seen and self._times[self._settled % size] <= until:
+            place = self._settled % size
+            self._settled += 1
+            if self._labels[place] >= 0:
+                continue
+            self._labels[place] = 0
+            self._risk.learn(int(self._merchant[place]), int(self._times[place]), 0, again=False)
+            if int(self._ids[place]) >> 1 & (_ONE_IN - 1) == 0:
+                self._learn(place, 0, float(_ONE_IN))
+                learned = True
+        if learned:
+            self._renew()
+
+    def _learn(self, place: int, label: int, weight: float) -> None:
+        inputs = self._inputs[place]
+        shown = {int(i): float(inputs[i]) for i in np.flatnonzero(inputs).tolist()}
+        self._model.learn_one(shown, bool(label), weight)
+
+    def _renew(self) -> None:
+        for column, weight in self._model.weights.items():
+            self._weights[column] = weight
+
+    def _add(self, name: str) -> None:
+        self.counters[name] = self.counters.get(name, 0) + 1
+
+    def __len__(self) -> int:
+        return min(self._seen, self._settings.remember)
+
+
+def _bound(known: dict[int, Any]) -> None:
+    """Forget who has been reviewed longest ago."""
+    if len(known) > _USERS:
+        del known[next(iter(known))]
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") | 1
+
+
+def _model(rate: float) -> Any:  # noqa: ANN401 - River has no types
+    # Imported where it is needed: it takes a second.
+    from river.linear_model import LogisticRegression
+    from river.optim import AdaGrad
+
+    return LogisticRegression(AdaGrad(rate), intercept_lr=0.0, clip_gradient=_CLIP)
+
+
+def times_of(reviews: Sequence[Review], step_ns: int) -> Int64s:
+    """Return from when on each review acts: ``reviewed_at``, rounded up to whole steps."""
+    times = np.array([review.reviewed_at for review in reviews], np.int64)
+    return -(-times // step_ns) * step_ns
