@@ -7,9 +7,10 @@ partition, and is judged as a file of the same records would be.
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import confluent_kafka as ck
 import numpy as np
@@ -33,6 +34,7 @@ from tapewatch.records import LATEST, Array, Home, Tape
 from tapewatch.settings import KafkaSettings, SourceSettings
 from tapewatch.symbology import Symbols
 
+X = TypeVar("X")
 #: Batches under way between a source partition and the slowest sink.
 _BATCHES_UNDER_WAY = 2
 #: How long to wait for messages, and longer the longer none came.
@@ -51,14 +53,14 @@ _SYMBOLS = Symbols()
 
 
 @dataclass(slots=True)
-class _Account:
+class Account:
     """What of one dataset is under way: each has consumers of its own."""
 
     credit: Credit
     seq: int = 0
 
 
-class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
+class KafkaPartition(StatefulSourcePartition[X, dict[str, Any]]):
     """Reads one partition as fast as the results follow."""
 
     def __init__(
@@ -66,7 +68,7 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
     ) -> None:
         self._settings, self._number, self._batch = settings, number, batch_records
         self._state, self._slots = state, slots
-        self._accounts: dict[str, _Account] = {}
+        self._accounts: dict[str, Account] = {}
         self._decoder = Decoder()
         self._dead = DeadLetters(settings, number)
         self._errors = Errors(settings)
@@ -83,7 +85,7 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         self._nap = _NAP
         self._ended = False
 
-    def next_batch(self) -> list[Tape]:
+    def next_batch(self) -> list[X]:
         """Return the next tapes; none while the results are behind or nothing has come."""
         self._awake = None
         if stopping.stopping():
@@ -144,6 +146,51 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         else:
             log.warning("partition %d of %s: %s; trying on", number, topic, found)
 
+    def _account(self, dataset: str) -> Account:
+        account = self._accounts.get(dataset)
+        if account is None:
+            account = self._accounts[dataset] = Account(Credit(self._slots, _BATCHES_UNDER_WAY))
+        return account
+
+    @abstractmethod
+    def _tapes(self, received: Received) -> list[X]:
+        """Return what messages hold, and put aside what cannot be read."""
+
+    @abstractmethod
+    def _overtaken(self) -> list[X]:
+        """Return what tells that nothing more comes for now."""
+
+    def next_awake(self) -> datetime | None:
+        """Return when to ask again after an empty batch."""
+        return self._awake
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the position, once all dead letters before it have arrived.
+
+        What the epoch before has reached is written to the consumer group, for tools that tell the lag: only
+        now is it certain to be in the recovery store.
+        """
+        self._dead.flush()
+        if self._previous > self._committed:
+            self._committed = self._previous
+            behind = ck.TopicPartition(self._settings.topic, self._number, self._previous)
+            self._consumer.commit(offsets=[behind], asynchronous=True)
+        self._previous = self._state.offset
+        for account in self._accounts.values():
+            account.credit.settle(account.seq - 1)
+        return self._state.dump()
+
+    def close(self) -> None:
+        """Leave the brokers."""
+        self._dead.flush()
+        self._consumer.close()
+        for account in self._accounts.values():
+            account.credit.close()
+
+
+class TapePartition(KafkaPartition[Tape]):
+    """Reads one partition of records."""
+
     def _tapes(self, received: Received) -> list[Tape]:
         forms = self._decoder.forms(received.headers)
         parts, rejected = self._decoder.decode(received.values, forms)
@@ -193,9 +240,7 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         self, dataset: str, known: DatasetState, records: Array, times: Array, codes: Array | None
     ) -> Tape:
         name = f"{self._settings.topic}/{self._number}"
-        account = self._accounts.get(dataset)
-        if account is None:
-            account = self._accounts[dataset] = _Account(Credit(self._slots, _BATCHES_UNDER_WAY))
+        account = self._account(dataset)
         tape = Tape(
             partition=f"{name}/{dataset}" if dataset else name,
             seq=account.seq,
@@ -214,33 +259,6 @@ class KafkaPartition(StatefulSourcePartition[Tape, dict[str, Any]]):
         )
         account.seq += 1
         return tape
-
-    def next_awake(self) -> datetime | None:
-        """Return when to ask again after an empty batch."""
-        return self._awake
-
-    def snapshot(self) -> dict[str, Any]:
-        """Return the position, once all dead letters before it have arrived.
-
-        What the epoch before has reached is written to the consumer group, for tools that tell the lag: only
-        now is it certain to be in the recovery store.
-        """
-        self._dead.flush()
-        if self._previous > self._committed:
-            self._committed = self._previous
-            behind = ck.TopicPartition(self._settings.topic, self._number, self._previous)
-            self._consumer.commit(offsets=[behind], asynchronous=True)
-        self._previous = self._state.offset
-        for account in self._accounts.values():
-            account.credit.settle(account.seq - 1)
-        return self._state.dump()
-
-    def close(self) -> None:
-        """Leave the brokers."""
-        self._dead.flush()
-        self._consumer.close()
-        for account in self._accounts.values():
-            account.credit.close()
 
 
 def _ignored(error: ck.KafkaError | None, offsets: list[ck.TopicPartition]) -> None:
@@ -283,7 +301,7 @@ class KafkaSource(FixedPartitionedSource[Tape, dict[str, Any]]):
         """Return the names of the partitions."""
         return [f"{self._settings.topic}/{number}" for number in range(self._count)]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> KafkaPartition:
+    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> TapePartition:
         """Go on with one partition where it was left."""
         number = int(for_part.rpartition("/")[2])
         if resume_state is not None and resume_state.get("version") != VERSION:
@@ -304,4 +322,7 @@ class KafkaSource(FixedPartitionedSource[Tape, dict[str, Any]]):
                     self._settings.start,
                 )
             state.partitions = self._count
-        return KafkaPartition(self._settings, number, self._batch, self._slots, state)
+        return self._partition(number, state)
+
+    def _partition(self, number: int, state: PartitionState) -> TapePartition:
+        return TapePartition(self._settings, number, self._batch, self._slots, state)

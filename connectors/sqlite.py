@@ -85,9 +85,7 @@ def _inode(path: Path) -> int:
 
 _PAYMENT = f"UPDATE anomalies SET {', '.join(f'{name} = ?' for name in PAYMENT_FIELDS)} WHERE id = ?"  # noqa: S608
 # What is written again after a crash is older than what is there.
-_PROFILES = _upsert(
-    "profiles", PROFILE_FIELDS, ("user_id",), "excluded.ts_last >= profiles.ts_last"
-)
+_PROFILES = _upsert("profiles", PROFILE_FIELDS, ("user_id",), "excluded.ts_last >= profiles.ts_last")
 _LATE = _upsert("late", LATE_FIELDS, ("key", "dataset", "instrument_id", "ts_clock", "ordinal"), "true")
 
 

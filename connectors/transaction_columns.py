@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from sys import intern
@@ -26,6 +27,7 @@ _LATEST = 4_102_444_800_000_000_000  # 2100
 _LARGEST_AMOUNT = 1e15
 _LONGEST_WORD = 256
 _MOST = {"hour": 23.0, "day_of_week": 6.0, "is_online": 1.0, "is_weekend": 1.0}
+_UTC = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,9})?)Z?")
 _TRUTHS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
 
 
@@ -229,7 +231,8 @@ def _times(values: Sequence[Any], bad: dict[int, str]) -> Int64s:
         found = values.astype("datetime64[ns]").astype(np.int64)
     else:
         try:
-            plain = [value[:-1] if value[-1:] == "Z" else value for value in values]
+            # NumPy reads UTC only, and takes bare numbers for years.
+            plain = [_UTC.fullmatch(value)[1] for value in values]  # type: ignore[index]
             found = np.array(plain, "datetime64[ns]").astype(np.int64)
         except (TypeError, ValueError, IndexError, KeyError):
             found = np.array([parse_time(value) for value in values], np.int64)

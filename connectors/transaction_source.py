@@ -61,6 +61,11 @@ def read_reviews(path: Path) -> list[Review]:
     return reviews
 
 
+def read_reviews_of(settings: TransactionSettings) -> list[Review]:
+    """Return the reviews that the settings name, in the order of ``reviewed_at``."""
+    return read_reviews(Path(settings.feedback.reviews)) if settings.feedback.reviews else []
+
+
 class TransactionFiles(StatefulSourcePartition[Transactions, dict[str, Any]]):
     """Reads the files one after the other, as fast as the results follow."""
 
@@ -220,8 +225,7 @@ class TransactionFilesSource(FixedPartitionedSource[Transactions, dict[str, Any]
 
     def __init__(self, settings: TransactionSettings, slots: int) -> None:
         self._settings, self._slots = settings, slots
-        name = settings.feedback.reviews
-        self._reviews = read_reviews(Path(name)) if name else []
+        self._reviews = read_reviews_of(settings)
         times: dict[Path, int] = {}
         for path in find(settings.source.paths, "transactions.source.paths", EXTENSIONS, "payments.csv"):
             try:

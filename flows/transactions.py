@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any, cast
 
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource
@@ -69,12 +70,13 @@ def _require_river() -> None:
         ) from None
 
 
-def _origin(settings: Settings, slots: int) -> FixedPartitionedSource[Transactions, dict[str, object]]:
+def _origin(settings: Settings, slots: int) -> FixedPartitionedSource[Transactions, dict[str, Any]]:
     """Return the source of the settings; what is wrong with it is told now."""
     if settings.transactions.source.kind == "kafka":
         from connectors.transaction_topic import TransactionTopic  # whose libraries not everybody has
 
-        return TransactionTopic(settings.transactions, slots)
+        topic: Any = TransactionTopic(settings.transactions, slots)
+        return cast(FixedPartitionedSource[Transactions, dict[str, Any]], topic)
     return TransactionFilesSource(settings.transactions, slots)
 
 

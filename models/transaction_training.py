@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -110,9 +111,9 @@ def simulated_transactions(seed: int, users: int = USERS) -> Transactions:
     return _transactions([parse_messages([value for _, value in made.lines()], {})])
 
 
-def in_order(path: Path) -> Transactions:
+def in_order(path: Path, columns: Mapping[str, str] = MappingProxyType({})) -> Transactions:
     """Return all transactions of a file in the order of time, those of one time in the file's order."""
-    whole = _transactions([block.parsed for block in blocks(path, 0, 65_536, {})])
+    whole = _transactions([block.parsed for block in blocks(path, 0, 65_536, columns)])
     return whole.part(np.argsort(whole.times, kind="stable"))
 
 

@@ -1,7 +1,7 @@
 """The detectors of transactions: frozen descriptions that build their logic, which scores features.
 
 They have what detectors of tapes have (`operators.detector`): a section of the settings, a scale, a logic
-that scores before it learns, explains itself, and can be resumed. What they are shown is one row of features a
+that scores before it learns, explains itself, and can be resumed. What they see is one row of features a
 transaction (`operators.transaction_features`), so there is nothing for them to keep for each user.
 """
 
@@ -282,7 +282,7 @@ class TransactionEnsemble(TransactionDetector):
     )
     #: Weights of the rules and of the classifier beside those, in personal mode and once there are reviews.
     personal: float = Field(2.0, ge=0, le=1000)
-    reviewed: float = Field(2.0, ge=0, le=1000)
+    reviewed: float = Field(10.0, ge=0, le=1000)
 
     def build(self, resume: dict[str, Any] | None) -> TransactionLogic:
         """Complain: the judging step adds."""

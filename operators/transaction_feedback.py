@@ -122,7 +122,7 @@ class Feedback:
             saved["seen"] > len(saved["ring"][0]) != self._settings.remember
         ):
             stopping.abort("`transactions.feedback.remember` is not that of the recovery store", 2)
-        columns = (
+        columns: tuple[Array, ...] = (
             self._ids,
             self._times,
             self._inputs,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
 from operators.profiles import Measured, Profile
 from operators.transaction_features import Features, TransactionFeatures
-from tapewatch.records import Floats
+from tapewatch.records import DAY, Floats
 from tapewatch.transactions import Transactions
 
 
@@ -35,6 +36,14 @@ class History:
                 profile = profiles[user] = Profile()
             measured[row.number] = profile.update(row)
         return measured
+
+
+def profiles_of(batches: Iterable[Transactions], idle_days: int) -> list[tuple[Any, ...]]:
+    """Return every user's profile after a history, in the order of `tapewatch.documents.PROFILE_FIELDS`."""
+    history = History(idle_days * DAY)
+    for batch in batches:
+        history.measure(batch)
+    return [profile.document(user) for user, profile in sorted(history.profiles.items())]
 
 
 def featured(batches: Iterable[Transactions], *, personal: bool, idle_ns: int) -> Iterator[Features]:

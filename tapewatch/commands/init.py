@@ -9,7 +9,7 @@ import typer
 
 from tapewatch.errors import UserError
 
-_TARGETS = ("elasticsearch", "kibana", "sqlite")
+_TARGETS = ("elasticsearch", "kibana", "sqlite", "profiles")
 
 
 def register(app: typer.Typer) -> None:
@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def init(
-        target: Annotated[str, typer.Argument(help="What to prepare: elasticsearch, kibana or sqlite.")],
+        target: Annotated[
+            str, typer.Argument(help="What to prepare: elasticsearch, kibana, sqlite or profiles.")
+        ],
         out: Annotated[
             Path | None,
             typer.Option("--out", help="Write Kibana's objects to this file, to be imported by hand."),
@@ -36,6 +38,8 @@ def register(app: typer.Typer) -> None:
                 _elasticsearch()
             case "kibana":
                 _kibana(out)
+            case "profiles":
+                _profiles()
             case _:
                 _sqlite()
 
@@ -46,6 +50,28 @@ def _sqlite() -> None:
 
     path = Path(load().sinks.sqlite.path)
     print(f"{path}: {'made' if create(path) else 'was there already'}")
+
+
+def _profiles() -> None:
+    from connectors.chain import find
+    from connectors.sqlite import SqliteWriter
+    from connectors.transaction_files import EXTENSIONS
+    from operators.transaction_history import profiles_of
+    from tapewatch.documents import Results
+    from tapewatch.settings import load
+
+    settings = load()
+    wanted = settings.transactions
+    paths = find(wanted.source.paths, "transactions.source.paths", EXTENSIONS, "payments.csv")
+    from models.transaction_training import in_order
+
+    batches = [in_order(path, wanted.columns) for path in paths]
+    batches.sort(key=lambda batch: int(batch.times[0]) if len(batch) else 0)
+    profiles = profiles_of(batches, wanted.profiles.idle_days)
+    path = Path(settings.sinks.sqlite.path)
+    with SqliteWriter(path, wanted.source.name) as writer:
+        writer.write([Results("", 0, "", "transactions", profiles=profiles)])
+    print(f"{path}: {len(profiles):,} profiles from {sum(map(len, batches)):,} transactions")
 
 
 def _elasticsearch() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tapewatch.errors import UserError
+
+if TYPE_CHECKING:
+    from connectors.transaction_simulator import TransactionSimulation
 
 
 def _whole(text: str | int) -> int:
@@ -62,6 +65,29 @@ _Speed = Annotated[
 ]
 
 
+_TransactionsOut = Annotated[
+    Path | None,
+    typer.Option("--out", help="The file to write, .jsonl or .jsonl.zst; its labels go to PATH.labels.csv."),
+]
+_Topic = Annotated[str, typer.Option("--topic", metavar="NAME", help="The topic to publish to instead.")]
+_Brokers = Annotated[
+    str, typer.Option("--brokers", metavar="HOST:PORT", help="Instead of `transactions.kafka.brokers`.")
+]
+_Days = Annotated[
+    int, typer.Option("--minutes", parser=_whole, metavar="N", help="Minutes; a day has 1,440.")
+]
+_Users = Annotated[int, typer.Option("--users", parser=_whole, metavar="N", help="Number of users.")]
+_Breaches = Annotated[
+    str,
+    typer.Option(
+        "--anomalies",
+        metavar="KIND,…",
+        help="Kinds of anomalies: all, none, or some of place, amount, merchant, hour, method, rapid, "
+        "travel.",
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add ``simulate`` to the command line."""
     group = typer.Typer()
@@ -90,18 +116,84 @@ def register(app: typer.Typer) -> None:
         """
         _market(out, seed, minutes, symbols, anomalies, speed)
 
+    @group.command()
+    def transactions(
+        out: _TransactionsOut = None,
+        topic: _Topic = "",
+        brokers: _Brokers = "",
+        seed: _Seed = 1,
+        minutes: _Days = 10_080,
+        users: _Users = 200,
+        anomalies: _Breaches = "all",
+        speed: _Speed = None,
+    ) -> None:
+        """Simulate payments of users with habits, one in twenty of which breaks them.
+
+        Beside a file PATH.labels.csv says what is wrong: user, kind, and the half-open window in ns.
+
+        Example: tapewatch simulate transactions --out payments.jsonl.zst --users 500
+        """
+        _transactions(out, topic, brokers, seed, minutes, users, anomalies, speed)
+
     app.add_typer(group, name="simulate")
+
+
+def _transactions(
+    out: Path | None, topic: str, brokers: str, seed: int, minutes: int, users: int, anomalies: str,
+    speed: float | None,
+) -> None:  # fmt: skip
+    from connectors.transaction_simulator import KINDS, TransactionSimulation, simulate_transactions
+    from connectors.transaction_writer import check_path, write_transactions
+
+    if (out is None) == (not topic):
+        raise UserError("`simulate transactions` writes to `--out PATH` or to `--topic NAME`: name one")
+    if speed is not None and not 0 < speed < 1e9:
+        raise UserError(f"`--speed` must be a number above 0, was {speed}")
+    if not 0 <= seed < 2**63:
+        raise UserError(f"`--seed` must be from 0 to {2**63 - 1}, was {seed}")
+    wanted = TransactionSimulation(users, minutes, seed, _kinds(anomalies, KINDS))
+    if out is None:
+        _published(wanted, topic, brokers, speed)
+        return
+    check_path(out)
+    made = simulate_transactions(wanted)
+    labels = write_transactions(out, made, speed)
+    typer.echo(f"{out}: {len(made):,} transactions of {users:,} users, {minutes:,} minutes")
+    typer.echo(f"{labels}: {_counted([kind for kind in made.kinds if kind])}")
+
+
+def _published(wanted: TransactionSimulation, topic: str, brokers: str, speed: float | None) -> None:
+    import sys
+
+    from pydantic import ValidationError
+
+    from flows.simulated_payments import Job, publish
+    from tapewatch.settings import KafkaSettings, explain, load
+
+    settings = load().transactions.kafka
+    try:
+        kafka = KafkaSettings.model_validate(
+            {**settings.model_dump(), "topic": topic, **({"brokers": brokers} if brokers else {})}
+        )
+    except ValidationError as error:
+        raise UserError(explain(error, "transactions.kafka", KafkaSettings)) from error
+    try:
+        publish(Job(wanted, kafka, topic, speed))
+    except RuntimeError as error:
+        print(f"tapewatch: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
 def _market(out: Path, seed: int, minutes: int, symbols: int, anomalies: str, speed: float | None) -> None:
     from connectors.dbn_writer import check_path, write_dbn
+    from connectors.injections import KINDS
     from connectors.market_simulator import MarketSimulation, simulate
     from connectors.sessions import labels_path, write_labels
 
     check_path(out)
     if speed is not None and not 0 < speed < 1e9:
         raise UserError(f"`--speed` must be a number above 0, was {speed}")
-    session = simulate(MarketSimulation(symbols, minutes, seed, _kinds(anomalies)))
+    session = simulate(MarketSimulation(symbols, minutes, seed, _kinds(anomalies, KINDS)))
     # The labels come first: who follows a growing file has them at hand.
     labels = labels_path(out)
     write_labels(labels, session.labels)
@@ -112,17 +204,15 @@ def _market(out: Path, seed: int, minutes: int, symbols: int, anomalies: str, sp
         typer.echo("No anomaly was injected: the first 60 minutes of a day have none, nor has the end of it.")
 
 
-def _kinds(text: str) -> tuple[str, ...]:
-    from connectors.injections import KINDS
-
+def _kinds(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
     if text == "all":
-        return KINDS
+        return known
     if text == "none":
         return ()
     named = [name.strip() for name in text.split(",")]
     for name in named:
-        if name not in KINDS:
-            raise UserError(f"`--anomalies` must be all, none, or some of {', '.join(KINDS)}; was {name!r}")
+        if name not in known:
+            raise UserError(f"`--anomalies` must be all, none, or some of {', '.join(known)}; was {name!r}")
     return tuple(named)
 
 

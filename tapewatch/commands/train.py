@@ -52,10 +52,14 @@ def register(app: typer.Typer) -> None:
 def _train(name: str, patterns: list[str], out: Path, seed: int) -> None:
     from models.training import KINDS, train
 
-    if name not in KINDS:
-        raise UserError(f"NAME must be one of {', '.join(KINDS)}, was {name!r}")
+    payments = tuple(f"transactions_{kind}" for kind in KINDS)
+    if name not in KINDS + payments:
+        raise UserError(f"NAME must be one of {', '.join(KINDS + payments)}, was {name!r}")
     if not 0 <= seed < 2**32:
         raise UserError(f"`--seed` must be from 0 to {2**32 - 1}, was {seed}")
+    if name in payments:
+        _transactions(name, patterns, out, seed)
+        return
     paths = _found(patterns)
     out.mkdir(parents=True, exist_ok=True)
     with _shown() as progress:
@@ -71,6 +75,24 @@ def _train(name: str, patterns: list[str], out: Path, seed: int) -> None:
     )
     typer.echo(f"{out / name}.json is its card, {out / name}.png a picture. To use it:")
     typer.echo(f"  TAPEWATCH_DETECTORS__{name.upper()}__MODEL={(out / name).absolute()}.onnx")
+
+
+def _transactions(name: str, patterns: list[str], out: Path, seed: int) -> None:
+    from connectors.chain import find
+    from connectors.transaction_files import EXTENSIONS
+    from models.transaction_training import train
+
+    try:
+        paths = find(patterns, "--data", EXTENSIONS) if patterns else []
+        out.mkdir(parents=True, exist_ok=True)
+        card = train(name, paths, out, seed)
+    except ImportError as error:
+        raise UserError(f'training needs {error.name}: pip install "tapewatch[train]"') from None
+    typer.echo(
+        f"{out / name}.onnx: {card['bytes']:,} bytes, trained on {card['training_transactions']:,} "
+        "transactions"
+    )
+    typer.echo(f"{out / name}.json is its card")
 
 
 def _found(patterns: list[str]) -> list[Path]:

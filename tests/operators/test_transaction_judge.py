@@ -1,0 +1,186 @@
+"""The judging step: the same bits however the stream is cut, resumed, or scattered; reviews act when they may."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import pickle
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.transaction_detectors import KNOWN, transaction_detectors
+from operators.transaction_feedback import FeedbackSettings
+from operators.transaction_history import History
+from operators.transaction_judge import Part, TransactionJudge, TransactionJudgeSettings, risk_level
+from tapewatch.documents import Anomaly
+from tapewatch.errors import UserError
+from tapewatch.records import DAY
+from tapewatch.transactions import Review, Transactions
+from tests.connectors.made_payments import payments, simulated
+
+_IDLE = 180 * DAY
+_FEEDBACK = FeedbackSettings(remember=2_000, assume_ns=3 * DAY, learning_rate=0.1)
+
+
+def made(feedback: bool = False, personal: bool = True, **changes: Any) -> TransactionJudgeSettings:
+    wanted = TransactionJudgeSettings(
+        transaction_detectors({}), 20.0, personal, False, "", _FEEDBACK if feedback else None
+    )
+    return replace(wanted, **changes)
+
+
+def reviews() -> tuple[Review, ...]:
+    told = simulated()
+    return tuple(
+        Review(name, int(bool(kind)), int(ts) + 2 * DAY + 12_345)
+        for name, kind, ts in zip(payments().ids, told.kinds, payments().times, strict=True)
+        if kind or int(ts) % 7 == 0
+    )
+
+
+def run(
+    cuts: list[int], wanted: TransactionJudgeSettings, *, resume_at: int = -1, shuffled: bool = False
+) -> tuple[list[Anomaly], dict[str, int]]:
+    whole, told = payments(), reviews() if wanted.feedback else ()
+    history, judge = History(_IDLE), TransactionJudge(wanted)
+    anomalies: list[Anomaly] = []
+    counters: dict[str, int] = {}
+    bounds = sorted({0, len(whole), *(cut % len(whole) for cut in cuts)})
+    clock = 0
+    for seq, (first, last) in enumerate(itertools.pairwise(bounds)):
+        batch = whole.part(np.arange(first, last), seq=seq, clock=clock)
+        until = max(clock, int(batch.times.max()))
+        due = [review for review in told if clock < review.reviewed_at <= until]
+        batch, clock = replace(batch, reviews=tuple(due)), until
+        measured = history.measure(batch)
+        parts = [Part(seq, (i,), (tuple(row),), None) for i, row in enumerate(measured.tolist())]  # type: ignore[arg-type]
+        results = []
+        if shuffled:
+            for part in parts[::-1]:
+                results += judge.on_part(part)
+            results += judge.on_batch(batch)
+        else:
+            results += judge.on_batch(batch)
+            for part in parts if wanted.personal else ():
+                results += judge.on_part(part)
+        assert [r.seq for r in results] == [seq]
+        for result in results:
+            anomalies += result.anomalies
+            counters |= result.counters
+        if seq == resume_at:
+            judge = TransactionJudge(wanted, pickle.loads(pickle.dumps(judge.snapshot())))
+    return sorted(anomalies, key=lambda anomaly: anomaly.id), counters
+
+
+@pytest.mark.parametrize("feedback", [False, True])
+def test_any_cut_and_a_resume_give_the_same_bits(feedback: bool) -> None:
+    wanted = made(feedback)
+    whole = run([], wanted)
+    assert len(whole[0]) > 20
+
+    @settings(max_examples=3, deadline=None)
+    @given(st.lists(st.integers(1, 100_000), max_size=6), st.integers(0, 3))
+    def any_cut(cuts: list[int], resume_at: int) -> None:
+        found = run([*cuts, 700], wanted, resume_at=resume_at)
+        # A comparison of the lists themselves would take minutes to explain itself.
+        assert [a.id for a in found[0]] == [a.id for a in whole[0]]
+        assert all(a == b for a, b in zip(found[0], whole[0], strict=True))
+        assert found[1] == whole[1]
+
+    any_cut()
+
+
+def test_rows_that_are_faster_than_their_batch_change_nothing() -> None:
+    one, other = run([300, 900], made(), shuffled=True), run([300, 900], made())
+    assert all(a == b for a, b in zip(one[0], other[0], strict=True))
+
+
+def test_it_finds_most_of_what_is_strange_and_says_why() -> None:
+    anomalies, _ = run([], made())
+    kinds = dict(zip(payments().ids, simulated().kinds, strict=True))
+    told = [a for a in anomalies if a.detector == "ensemble"]
+    assert len(told) > 10
+    right = sum(1 for a in told if a.payment is not None and kinds[a.payment.transaction_id])
+    assert right / len(told) > 0.4
+    for anomaly in anomalies:
+        assert anomaly.payment is not None
+        assert anomaly.payment.risk_level == risk_level(anomaly.severity)
+        assert anomaly.key in anomaly.reason
+        assert sum(anomaly.contributions.values()) == pytest.approx(1.0)
+    assert len({a.id for a in anomalies}) == len(anomalies)
+
+
+def test_standard_mode_asks_no_profile() -> None:
+    anomalies, _ = run([500], made(personal=False))
+    assert anomalies
+    told = [name for a in anomalies if a.detector == "rules" for name in a.contributions]
+    assert told
+    assert not [name for name in told if name.startswith("own_")]
+
+
+def test_reviews_are_learned_and_measured() -> None:
+    anomalies, counters = run([1_000], made(feedback=True))
+    assert counters["reviews"] > 100
+    assert "reviews_unknown" not in counters
+    assert counters["confirmed.ensemble"] > counters.get("refuted.ensemble", 0)
+    assert any(a.detector == "classifier" for a in anomalies)
+    first = min(review.reviewed_at for review in reviews())
+    assert all(a.ts_event >= first for a in anomalies if a.detector == "classifier")
+
+
+def test_scoring_does_not_look_ahead() -> None:
+    whole = payments()
+    half = whole.times[len(whole) // 2]
+    early = {a.id: a for a in run([], made(feedback=True))[0] if a.ts_event < half}
+    history, judge = History(_IDLE), TransactionJudge(made(feedback=True))
+    batch = whole.part(np.flatnonzero(whole.times < half), seq=0)
+    batch = replace(batch, reviews=tuple(r for r in reviews() if r.reviewed_at <= int(batch.times.max())))
+    measured = history.measure(batch)
+    results = judge.on_batch(batch)
+    for index, row in enumerate(measured.tolist()):
+        results += judge.on_part(Part(0, (index,), (tuple(row),), None))  # type: ignore[arg-type]
+    found = {a.id: a for r in results for a in r.anomalies}
+    assert found.keys() == early.keys()
+    assert all(found[name] == early[name] for name in found)
+
+
+@pytest.mark.parametrize("detector", [d for d in KNOWN if d.name not in ("classifier", "ensemble")])
+def test_a_detector_keeps_the_contract(detector: Any) -> None:
+    chance = np.random.default_rng(1)
+    values = chance.normal(size=(1_300, 21)).astype(np.float32)
+    logic = detector().build(None)
+    whole = logic.score(values)
+    again = detector().build(None)
+    parts = []
+    for first, last in ((0, 1), (1, 600), (600, 1_290), (1_290, 1_300)):
+        parts.append(again.score(values[first:last]))
+        again = detector().build(copy.deepcopy(again.snapshot()))
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    before = pickle.dumps(logic.snapshot())
+    logic.score(values[:10], learn=False)
+    assert pickle.dumps(logic.snapshot()) == before
+    strange = np.full((1, 21), 20.0, np.float32)
+    assert logic.score(strange, learn=False)[0] > np.nanmedian(whole)
+    shares = logic.shares(strange[0], 0)
+    assert shares.sum() == pytest.approx(1.0)
+    assert (shares >= 0).all()
+
+
+def test_settings_of_detectors_are_checked() -> None:
+    with pytest.raises(UserError, match=r"unknown key `transactions.detectors.forest`"):
+        transaction_detectors({"forest": {}})
+    with pytest.raises(UserError, match="must name some of rules"):
+        transaction_detectors({"ensemble": {"weights": {"ensemble": 1.0}}})
+    with pytest.raises(UserError, match=r"transactions.detectors.isolation_forest.model"):
+        transaction_detectors({"isolation_forest": {"model": "isolation_forest.onnx"}})
+
+
+def test_no_transactions() -> None:
+    nothing = Transactions("p", 0, [], [], np.empty(0, np.int64), np.empty(0), {}, {})
+    (results,) = TransactionJudge(made()).on_batch(nothing)
+    assert not results.anomalies
