@@ -101,6 +101,24 @@ OTHERS: dict[str, Any] = {
     "sinks.elasticsearch.kibana_url": "http://kibana.example:5601",
     "dashboard.control": True,
     "shards": 7,
+    "transactions.mode": "standard",
+    "transactions.alerts_per_day": 12.5,
+    "transactions.source.kind": "kafka",
+    "transactions.source.name": "cards",
+    "transactions.source.paths": ["p*.csv"],
+    "transactions.source.on_error": "skip",
+    "transactions.source.batch_records": 500,
+    "transactions.source.sort": True,
+    "transactions.kafka.brokers": "kafka:9093",
+    "transactions.kafka.topic": "payments",
+    "transactions.kafka.dead_letter_topic": "unpaid",
+    "transactions.kafka.start": "latest",
+    "transactions.kafka.group": "payers",
+    "transactions.profiles.idle_days": 30,
+    "transactions.feedback.reviews": "reviews.csv",
+    "transactions.feedback.remember": 5000,
+    "transactions.feedback.assume_legitimate_days": 3.5,
+    "transactions.feedback.step_seconds": 3600,
 }
 #: Keys that only the environment may hold.
 SECRETS = (
@@ -116,7 +134,8 @@ def test_without_anything_all_is_default() -> None:
 
 
 def test_every_key_is_tried_here() -> None:
-    assert OTHERS.keys() | set(SECRETS) | {"kafka.options"} == keys(Settings).keys()
+    tables = {"kafka.options", "transactions.kafka.options", "transactions.columns"}
+    assert OTHERS.keys() | set(SECRETS) | tables == keys(Settings).keys()
 
 
 @pytest.mark.parametrize("key", OTHERS)
