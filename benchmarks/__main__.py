@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternatives, detectors, kafka, models
+from benchmarks import alternatives, detectors, kafka, models, transactions
 from benchmarks.measure import Prepared, forget, interleaved, peak_mib, start_up
 from connectors.dbn_records import DbnRecords
 from connectors.dbn_writer import write_dbn
@@ -50,6 +50,8 @@ def main() -> int:
     detectors.main()
     print("\n## Pre-trained models\n")
     models.main()
+    print("\n## Transactions\n")
+    transactions.main()
     print("\n## Kafka\n")
     return kafka.main()
 

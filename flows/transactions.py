@@ -76,7 +76,7 @@ def _origin(settings: Settings, slots: int) -> FixedPartitionedSource[Transactio
         from connectors.transaction_topic import TransactionTopic  # whose libraries not everybody has
 
         topic: Any = TransactionTopic(settings.transactions, slots)
-        return cast(FixedPartitionedSource[Transactions, dict[str, Any]], topic)
+        return cast("FixedPartitionedSource[Transactions, dict[str, Any]]", topic)
     return TransactionFilesSource(settings.transactions, slots)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +177,33 @@ def quality(paths: Sequence[Path]) -> dict[str, Any]:
     return found
 
 
+def table(result: dict[str, Any]) -> str:
+    """Return the qualities as Markdown."""
+    lines = ["| what | detector | precision at 5 % | ROC AUC | average precision |", "|---|---|---|---|---|"]
+    others = []
+    for what, found in result.items():
+        if not isinstance(found, dict):
+            others.append(f"{what}: {found:.0f}")
+            continue
+        for name, value in found.items():
+            if isinstance(value, Ranking):
+                figures = (value.precision, value.roc_auc, value.average_precision)
+                lines.append(f"| {what} | `{name}` | " + " | ".join(f"{x:.3f}" for x in figures) + " |")
+            else:
+                others.append(f"{what}, {name}: {value:.3f}")
+    return "\n".join([*lines, "", *others]) + "\n"
+
+
+def as_json(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the qualities for a file of JSON."""
+    return {
+        what: {n: asdict(v) if isinstance(v, Ranking) else v for n, v in found.items()}
+        if isinstance(found, dict)
+        else found
+        for what, found in result.items()
+    }
+
+
 def _seed003(path: Path) -> dict[str, Any]:
     whole, order = file_order(path)
     label = labels_of(path, "is_anomaly", order)
@@ -185,7 +212,7 @@ def _seed003(path: Path) -> dict[str, Any]:
     for name, without in (("seed003", ()), ("seed003 without total_amount_24h", ("total_amount_24h",))):
         began = time.process_time()
         scores = stream(whole, without=without)
-        found[name] = {n: ranking(s[half], label[half]) for n, s in scores.items()}
+        found[name] = {n: ranking(np.nan_to_num(s[half]), label[half]) for n, s in scores.items()}
         found[f"{name}: CPU seconds"] = time.process_time() - began
     return found
 

@@ -108,7 +108,38 @@ def register(app: typer.Typer) -> None:
         """
         _real([*(data or []), *(more or [])], worst, json, out)
 
+    @group.command()
+    def transactions(
+        more: _More = None,
+        data: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--data",
+                metavar="PATH…",
+                help="seed003-train.csv and cards-2018-04-07.parquet, either or both.",
+            ),
+        ] = None,
+        json: _Json = None,
+    ) -> None:
+        """Stream labelled payments once; say how well each detector ranks the frauds of what is held out.
+
+        Example: tapewatch evaluate transactions --data seed003-train.csv
+        """
+        _transactions([*(data or []), *(more or [])], json)
+
     app.add_typer(group, name="evaluate")
+
+
+def _transactions(patterns: list[str], json: Path | None) -> None:
+    from connectors.chain import find
+    from connectors.transaction_files import EXTENSIONS
+    from models.transaction_quality import as_json, quality, table
+
+    paths = find(patterns, "--data", EXTENSIONS, "seed003-train.csv")
+    _check(json, None)
+    result = quality(paths)
+    typer.echo(table(result), nl=False)
+    _save(json, as_json(result))
 
 
 def _injected(

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
+from operators import transaction_detectors
 from operators.detectors import KNOWN
 from tapewatch.durations import duration_ns
 from tapewatch.errors import UserError
@@ -455,6 +456,8 @@ def test_the_documentation_lists_every_key_with_its_default() -> None:
     wanted = keys(Settings)
     for detector in KNOWN:
         wanted |= keys(detector, f"detectors.{detector.name}.")
+    for payments in transaction_detectors.KNOWN:
+        wanted |= keys(payments, f"transactions.detectors.{payments.name}.")
     assert sorted(rows) == sorted(wanted)
     for key, default in wanted.items():
         text = default if isinstance(default, str) else orjson.dumps(default).decode().removesuffix(".0")
