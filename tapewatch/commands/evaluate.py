@@ -136,10 +136,10 @@ def _transactions(patterns: list[str], json: Path | None) -> None:
     from models.transaction_quality import as_json, quality, table
 
     paths = find(patterns, "--data", EXTENSIONS, "seed003-train.csv")
-    _check(json, None)
+    check(json, None)
     result = quality(paths)
     typer.echo(table(result), nl=False)
-    _save(json, as_json(result))
+    save(json, as_json(result))
 
 
 def _injected(
