@@ -6,31 +6,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 
 from connectors.files import FilesSource
-from connectors.sqlite_sink import SqliteSink
-from flows.metrics import counted, first_store, metrics_of, timed
+from flows.metrics import metrics_of, timed
+from flows.sinks import sinks_of
 from operators.dataflow import judge, shard, source, store, windowed_bars
 from operators.detectors import detectors
 from operators.judge import JudgeSettings
-from tapewatch import stopping
-from tapewatch.credit import acknowledge
-from tapewatch.documents import Results
 from tapewatch.errors import UserError
 from tapewatch.log import log
-from tapewatch.progress import count_anomalies
 from tapewatch.records import Tape
 from tapewatch.settings import WIDTHS, Settings, load
-
-if TYPE_CHECKING:
-    from connectors.flow_metrics import FlowMetrics
 
 
 def market(settings: Settings) -> Dataflow:
@@ -46,7 +35,7 @@ def market(settings: Settings) -> Dataflow:
     )
     live = settings.source.kind in ("kafka", "live")
     metrics = metrics_of(settings, "market", settings.source.name, settings.shards, live=live)
-    sinks = _sinks(settings, metrics)
+    sinks = sinks_of(settings, settings.source.name, settings.shards, metrics)
     origin = _origin(settings, judging, slots=settings.shards * len(sinks))
 
     flow = Dataflow("market")
@@ -74,47 +63,6 @@ def _origin(settings: Settings, judging: JudgeSettings, slots: int) -> Source[Ta
     for chain in files.chains:
         _warn_of_unseen_widths(chain.name, chain.width_ns, judging)
     return files
-
-
-def _sinks(settings: Settings, metrics: FlowMetrics | None) -> dict[str, Any]:
-    """Return the sinks of the settings; each acknowledges in slots of its own."""
-    sinks: dict[str, Any] = {}
-    for number, kind in enumerate(dict.fromkeys(settings.sinks.kinds)):
-        done: Callable[[Results], None] = partial(_acknowledge, number * settings.shards)
-        if kind == first_store(settings):
-            done = counted(done, metrics)
-        if kind == "sqlite":
-            path, name = Path(settings.sinks.sqlite.path), settings.source.name
-            sinks[kind] = SqliteSink(path, done, count_anomalies, name)
-        elif kind == "elasticsearch":
-            from connectors.elasticsearch_sink import ElasticsearchSink
-
-            server = settings.sinks.elasticsearch
-            sinks[kind] = ElasticsearchSink(server, done, count_anomalies, settings.source.name)
-        elif kind == "kafka":
-            from connectors.kafka_sink import KafkaSink
-
-            topic, name = settings.sinks.kafka.topic, settings.source.name
-            sinks[kind] = KafkaSink(settings.kafka, topic, settings.shards, done, name)
-        elif kind == "notify":
-            from connectors.notify import NotifySink
-
-            sinks[kind] = NotifySink(settings.sinks.notify, done)
-        else:
-            from connectors.stdout import (
-                StdoutSink,
-            )  # not needed for the default, which starts sooner without
-
-            sinks[kind] = StdoutSink(done, closed=stopping.stop)
-    if not sinks:
-        raise UserError(
-            "`sinks.kinds` is empty; name at least one of sqlite, elasticsearch, kafka, stdout, notify"
-        )
-    return sinks
-
-
-def _acknowledge(first_slot: int, results: Results) -> None:
-    acknowledge(results.credit, first_slot + results.shard, results.seq)
 
 
 def _warn_of_unseen_widths(name: str, width_ns: int, judging: JudgeSettings) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connectors.sqlite_sink import SqliteSink
+from flows.metrics import counted, first_store
 from tapewatch import stopping
 from tapewatch.credit import acknowledge
 from tapewatch.documents import Results
@@ -14,8 +16,13 @@ from tapewatch.errors import UserError
 from tapewatch.progress import count_anomalies
 from tapewatch.settings import Settings
 
+if TYPE_CHECKING:
+    from connectors.flow_metrics import FlowMetrics
 
-def sinks_of(settings: Settings, source: str, shards: int) -> dict[str, Any]:
+
+def sinks_of(
+    settings: Settings, source: str, shards: int, metrics: FlowMetrics | None = None
+) -> dict[str, Any]:
     """Return the sinks of the settings; each acknowledges in ``shards`` slots of its own.
 
     Parameters
@@ -26,6 +33,8 @@ def sinks_of(settings: Settings, source: str, shards: int) -> dict[str, Any]:
         Name of the stream.
     shards
         Consumers of each batch.
+    metrics
+        What the first store acknowledges is counted here, if anywhere.
 
     Raises
     ------
@@ -34,7 +43,9 @@ def sinks_of(settings: Settings, source: str, shards: int) -> dict[str, Any]:
     """
     sinks: dict[str, Any] = {}
     for number, kind in enumerate(dict.fromkeys(settings.sinks.kinds)):
-        done = partial(_acknowledge, number * shards)
+        done: Callable[[Results], None] = partial(_acknowledge, number * shards)
+        if kind == first_store(settings):
+            done = counted(done, metrics)
         if kind == "sqlite":
             path = Path(settings.sinks.sqlite.path)
             sinks[kind] = SqliteSink(path, done, count_anomalies, source)

@@ -12,6 +12,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource
 
 from connectors.transaction_source import TransactionFilesSource
+from flows.metrics import metrics_of, timed
 from flows.sinks import sinks_of
 from operators.dataflow import store
 from operators.transaction_dataflow import judge_transactions, transactions, user_profiles
@@ -27,11 +28,13 @@ from tapewatch.transactions import Transactions
 def payments(settings: Settings) -> Dataflow:
     """Return the transaction flow as the settings describe it."""
     judging, idle_ns = _judging(settings), settings.transactions.profiles.idle_days * DAY
-    sinks = sinks_of(settings, settings.transactions.source.name, shards=1)
+    origin_of = settings.transactions.source
+    metrics = metrics_of(settings, "transactions", origin_of.name, 1, live=origin_of.kind == "kafka")
+    sinks = sinks_of(settings, origin_of.name, 1, metrics)
     origin = _origin(settings, slots=len(sinks))
 
     flow = Dataflow("transactions")
-    batches = transactions("transactions", flow, origin)
+    batches = transactions("transactions", flow, timed(origin, metrics))
     parts = user_profiles("users", batches, idle_ns) if judging.personal else None
     judged = judge_transactions("judge", batches, parts, judging)
     store("results", judged, sinks)
