@@ -205,12 +205,13 @@ class TransactionJudge:
 
     def _judge(self, waiting: _Waiting) -> Results:
         batch = waiting.batch
+        clocks = batch.clocks()
         results = Results(
             batch.partition, 0, "", _FLOW, seq=batch.seq, credit=batch.credit,
             counters=dict(batch.counters), profiles=sorted(waiting.profiles, key=lambda row: row[0]),
+            clock=int(clocks[-1]) if len(clocks) else self._clock,
         )  # fmt: skip
         self._reviews += batch.reviews
-        clocks = batch.clocks()
         acts = times_of(self._reviews, self._settings.feedback_step_ns)
         at = 0
         while at < len(batch):
