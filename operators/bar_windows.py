@@ -114,8 +114,8 @@ def shown(window: Int64s, scale: Floats) -> Array:
     --------
     >>> window = np.zeros((1, WINDOW, 5), np.int64)
     >>> window[0, -1] = [0, 0, -20, -20, 7]
-    >>> shown(window, np.array([2.0]))[0, -1].round(2).tolist()
-    [0.0, 0.0, -3.0, -3.0, 1.94]
+    >>> shown(window, np.array([2.0]))[0, -1].astype(float).round(2).tolist()
+    [0.0, 0.0, -3.0, -3.0, 1.42]
     """
     out = np.empty(window.shape, np.float32)
     out[:, :, :4] = np.arcsinh(window[:, :, :4] / scale[:, None, None])

@@ -100,6 +100,9 @@ class _EnsembleLogic:
         for largest in ranked[:_LARGEST]:
             score += largest
         silent = [np.isnan(severity) for severity in severities.values()]
+        if _FAVOURED in severities:
+            # Without the member that weighs most the sum is on another scale, which nothing is to learn.
+            silent = [np.isnan(severities[_FAVOURED])]
         if silent:
             score[np.logical_and.reduce(silent)] = np.nan
         details = {f"severity {name}": severity for name, severity in severities.items()}

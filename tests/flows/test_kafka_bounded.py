@@ -20,9 +20,9 @@ _RECORDS = 20_000
 #: Every process tells how far it has read, and its results are slow.
 _PATCH = """
 import pathlib, time
-from connectors.kafka import KafkaPartition
+from connectors.kafka import TapePartition
 from connectors.sqlite_sink import SqlitePartition
-read, write = KafkaPartition._tapes, SqlitePartition.write_batch
+read, write = TapePartition._tapes, SqlitePartition.write_batch
 
 def _tapes(self, received):
     tapes = read(self, received)
@@ -33,7 +33,7 @@ def write_batch(self, values):
     time.sleep(0.01 * len(values))
     write(self, values)
 
-KafkaPartition._tapes, SqlitePartition.write_batch = _tapes, write_batch
+TapePartition._tapes, SqlitePartition.write_batch = _tapes, write_batch
 """
 
 

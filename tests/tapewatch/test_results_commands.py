@@ -61,7 +61,7 @@ def test_init_is_safe_to_repeat(place: Path) -> None:
         assert store.counts()["anomalies"] == 2
 
 
-@pytest.mark.parametrize("target", ["opensearch", "profiles", "SQLITE"])
+@pytest.mark.parametrize("target", ["opensearch", "users", "SQLITE"])
 def test_init_of_something_else_is_refused(target: str, place: Path) -> None:
     line = refused("init", target)
     assert "must be one of elasticsearch, kibana, sqlite" in line
