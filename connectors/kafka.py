@@ -35,8 +35,9 @@ from tapewatch.settings import KafkaSettings, SourceSettings
 from tapewatch.symbology import Symbols
 
 X = TypeVar("X")
-#: Batches under way between a source partition and the slowest sink.
-_BATCHES_UNDER_WAY = 2
+#: Batches under way between a source partition and the slowest sink, which may be in another process, busy
+#: with batches of its own.
+_BATCHES_UNDER_WAY = 4
 #: How long to wait for messages, and longer the longer none came.
 _NAP, _LONGEST_NAP = timedelta(milliseconds=2), timedelta(milliseconds=20)
 #: A partition that has been silent for so long has sent all of what its latest messages belong to.

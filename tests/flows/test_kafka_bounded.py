@@ -14,8 +14,8 @@ runs: Any = import_module("tests.flows.kafka_runs")
 
 Start = Callable[..., "subprocess.Popen[str]"]
 _BATCH, _PARTITIONS = 200, 2
-#: Each partition may have two batches under way, one more is on its way out and one is being counted.
-_MOST = 4 * _BATCH * _PARTITIONS
+#: Each partition may have four batches under way, one more is on its way out and one is being counted.
+_MOST = 6 * _BATCH * _PARTITIONS
 _RECORDS = 20_000
 #: Every process tells how far it has read, and its results are slow.
 _PATCH = """
