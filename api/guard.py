@@ -5,8 +5,6 @@ It looks at headers only, so that nothing of a refused request is read or parsed
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
 from typing import Final
 
 from pydantic import SecretStr
@@ -14,6 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.problems import problem
+from tapewatch.listening import has_token, is_this_machine
 
 #: Bytes that the body of a request may have.
 MOST_BYTES: Final = 65_536
@@ -39,7 +38,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, token: SecretStr | None) -> None:
         self._app = app
-        self._wanted = None if token is None else token.get_secret_value().encode()
+        self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer why not."""
@@ -61,10 +60,10 @@ class Guard:
         host, origin = headers.get("host"), headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
             return 403, "requests from pages of other sites are not answered"
-        if self._wanted is None:
-            if host is not None and not _is_this_machine(host):
+        if self._token is None:
+            if host is not None and not is_this_machine(host):
                 return 403, "without `api.token` requests must name this machine as host, such as 127.0.0.1"
-        elif path not in OPEN_PATHS and not self._has_token(headers):
+        elif path not in OPEN_PATHS and not has_token(headers.get("authorization", ""), self._token):
             return 401, "this needs the header `Authorization: Bearer TOKEN` with the token of `api.token`"
         if "transfer-encoding" in headers:
             return 411, "a body must be sent with its length, not in chunks"
@@ -72,25 +71,3 @@ class Guard:
         if not length.isdecimal() or len(length) > 18 or int(length) > MOST_BYTES:
             return 413, f"a body may have at most {MOST_BYTES:,} bytes"
         return None
-
-    def _has_token(self, headers: Headers) -> bool:
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        # Compared in a time that does not tell how much of it is right.
-        return scheme.lower() == "bearer" and hmac.compare_digest(
-            given.strip().encode("latin-1"), self._wanted or b""
-        )
-
-
-def _is_this_machine(host: str) -> bool:
-    """Return whether the header ``Host`` names the machine itself.
-
-    >>> [_is_this_machine(host) for host in ("localhost:8000", "127.0.0.1", "[::1]:80", "evil.example")]
-    [True, True, True, False]
-    """
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    if name.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

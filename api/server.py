@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import signal
-import socket
 from pathlib import Path
 
 import uvicorn
@@ -13,9 +11,9 @@ import uvicorn
 from api.app import application
 from connectors.sqlite_schema import open_for_writing
 from connectors.store import kind_of_store, open_results
-from tapewatch.errors import UserError
+from tapewatch.listening import listen
 from tapewatch.log import log
-from tapewatch.settings import ApiSettings, Settings
+from tapewatch.settings import Settings
 
 #: Requests and streams at one time; more are answered with 503 at once.
 _MOST_AT_ONCE = 200
@@ -32,7 +30,7 @@ def serve(settings: Settings) -> None:
         If the address cannot be listened on, would be open to others without a token, or the store of
         results cannot be used.
     """
-    listener = listen(settings.api)
+    listener = listen("api", settings.api.host, settings.api.port, settings.api.token, waiting=128)
     with listener:
         _check_store(settings)
         _use_our_log()
@@ -71,41 +69,6 @@ def _check_store(settings: Settings) -> None:
     else:
         # Reviews are written there.
         open_for_writing(Path(settings.sinks.sqlite.path)).close()
-
-
-def listen(settings: ApiSettings) -> socket.socket:
-    """Return a socket that listens on ``api.host`` and ``api.port``.
-
-    Raises
-    ------
-    UserError
-        If the address is unknown or taken, or others could reach it while no token is set.
-    """
-    try:
-        found = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except (OSError, UnicodeError) as error:
-        raise UserError(
-            f"`api.host` must be an address of this machine, was {settings.host!r}: {error}"
-        ) from error
-    family, _, _, _, address = found[0]
-    if settings.token is None and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
-        raise UserError(
-            f"`api.host` is {settings.host}, which other machines can reach: set a token in "
-            "TAPEWATCH_API__TOKEN, or listen on 127.0.0.1"
-        )
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise UserError(
-            f"cannot listen on `api.host` {settings.host}, `api.port` {settings.port}: {error.strerror}"
-        ) from error
-    return listener
 
 
 def _use_our_log() -> None:

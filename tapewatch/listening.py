@@ -80,5 +80,6 @@ def has_token(authorization: str, token: SecretStr) -> bool:
     """
     scheme, _, given = authorization.partition(" ")
     wanted = token.get_secret_value().encode()
+    # Compared in a time that does not tell how much of it is right.
     right = hmac.compare_digest(given.strip().encode("utf-8", "replace"), wanted)
     return right and scheme.lower() == "bearer"
