@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from threading import Lock
 
 import numpy as np
 
@@ -35,13 +36,49 @@ class Piece:
     survey: Survey | None = None
 
 
+class _Surveying:
+    """The survey of a block, made once, by whichever thread comes to it first: the reading one or the flow's.
+
+    So that neither waits for the other while there is something to be done.
+    """
+
+    def __init__(self, block: Block) -> None:
+        self._block: Block | None = block
+        self._survey: Survey | None = None
+        self._making = Lock()
+
+    def prepare(self) -> None:
+        """Make it, unless the other thread does."""
+        if self._making.acquire(blocking=False):
+            self._make()
+
+    def get(self) -> Survey | None:
+        """Return it, made now if it is not yet."""
+        self._making.acquire()
+        return self._make()
+
+    def _make(self) -> Survey | None:
+        try:
+            if self._block is not None:
+                self._survey = survey(self._block.records, self._block.times)
+                self._block = None
+            return self._survey
+        finally:
+            self._making.release()
+
+
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """A block, which of its records are fit (None: all), and what else is known of it."""
+    """A block, which of its records are fit (None: all), and the survey of one in which all are."""
 
     block: Block
     fit: Array | None
-    survey: Survey | None
+    survey: _Surveying | None
+
+    def prepare(self) -> None:
+        """Do what can be done before the block is taken."""
+        if self.survey is not None:
+            self.survey.prepare()
 
 
 @dataclass(slots=True)
@@ -57,14 +94,15 @@ class _Cursor:
     at: int = 0
     before: int = 0
     fit: Array | None = None
-    survey: Survey | None = None
+    survey: _Surveying | None = None
     _run: Array | None = None
 
     def __post_init__(self) -> None:
         blocks = self.records.blocks(self.position.offset)
         # Symbols of a live capture must not be learned before the records that stand before them.
         ahead = self.records.size >= _WORTH_A_THREAD and self.file.header.schema != "mixed"
-        self.blocks = ReadAhead(_checked(blocks, surveyed=True)) if ahead else _checked(blocks)
+        checked = _checked(blocks, surveyed=ahead)
+        self.blocks = ReadAhead(checked, _Checked.prepare) if ahead else checked
         if not self.position.clock and self.file.first_time < LATEST:
             # Unfit records before the first fit one belong beside it, not before all other files.
             self.position.clock = self.file.first_time
@@ -107,15 +145,17 @@ class _Cursor:
         self.at += count
         self.position.taken += count
         codes = None if block.codes is None else block.codes[part]
-        survey = self.survey if count == len(block.records) else None
-        return Piece(block.records[part], block.times[part], codes, block.names, self.fit is None, survey)
+        known = None
+        if self.survey is not None and count == len(block.records):
+            known = self.survey.get()
+        return Piece(block.records[part], block.times[part], codes, block.names, self.fit is None, known)
 
 
 def _checked(blocks: Iterator[Block], *, surveyed: bool = False) -> Iterator[_Checked]:
     for block in blocks:
         fit = valid(block.records, block.times)[0]
         known = surveyed and fit is None and block.codes is None and len(block.records)
-        yield _Checked(block, fit, survey(block.records, block.times) if known else None)
+        yield _Checked(block, fit, _Surveying(block) if known else None)
 
 
 class ChainReader:

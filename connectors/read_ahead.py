@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -22,17 +22,26 @@ class ReadAhead(Generic[T]):
 
     Worth it where making an item releases the interpreter's lock, as decompressing and large arrays do.
 
+    Parameters
+    ----------
+    items
+        What is to be iterated.
+    then
+        Called in the thread with each item that nobody waited for, which may be taken meanwhile: what can be
+        done here or there.
+
     Examples
     --------
     >>> list(ReadAhead(iter(range(5))))
     [0, 1, 2, 3, 4]
     """
 
-    def __init__(self, items: Iterator[T]) -> None:
+    def __init__(self, items: Iterator[T], then: Callable[[T], None] | None = None) -> None:
         sys.setswitchinterval(min(sys.getswitchinterval(), _PATIENCE))
-        self._items = items
+        self._items, self._then = items, then
         self._queue: queue.SimpleQueue[tuple[T] | BaseException | None] = queue.SimpleQueue()
         self._wanted = threading.Semaphore()
+        self._awaited = False
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="tapewatch-read-ahead", daemon=True)
         self._thread.start()
@@ -41,7 +50,10 @@ class ReadAhead(Generic[T]):
         last: BaseException | None = None
         try:
             while self._wanted.acquire() and not self._closed:
-                self._queue.put((next(self._items),))
+                item = next(self._items)
+                self._queue.put((item,))
+                if self._then is not None and not self._awaited:
+                    self._then(item)
         except StopIteration:
             pass
         except BaseException as error:
@@ -54,7 +66,9 @@ class ReadAhead(Generic[T]):
     def __next__(self) -> T:
         if self._closed:
             raise StopIteration
+        self._awaited = True
         item = self._queue.get()
+        self._awaited = False
         if isinstance(item, tuple):
             self._wanted.release()
             return item[0]
