@@ -21,11 +21,11 @@ from operators.transaction_features import FEATURES, Features, TransactionFeatur
 from operators.transaction_feedback import Feedback, FeedbackSettings, times_of
 from tapewatch.documents import Anomaly, Payment, Results, ScoreTable, anomaly_id
 from tapewatch.records import DAY, Array, Floats, Int64s
+from tapewatch.risk import risk_level
 from tapewatch.transactions import Review, Transactions
 
 STATE_VERSION = 1
 _FLOW = "transactions"
-_RISKS = ((90.0, "critical"), (75.0, "high"), (50.0, "medium"), (0.0, "low"))
 _SPREADS = 0.05
 
 
@@ -82,15 +82,6 @@ class _Waiting:
     measured: Floats
     left: int
     profiles: list[tuple[Any, ...]]
-
-
-def risk_level(severity: float) -> str:
-    """Return the word for a severity.
-
-    >>> risk_level(76.0)
-    'high'
-    """
-    return next(word for least, word in _RISKS if severity >= least)
 
 
 class TransactionJudge:

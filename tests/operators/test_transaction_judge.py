@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from operators.transaction_detectors import KNOWN, transaction_detectors
 from operators.transaction_feedback import FeedbackSettings
 from operators.transaction_history import History
-from operators.transaction_judge import Part, TransactionJudge, TransactionJudgeSettings, risk_level
+from operators.transaction_judge import Part, TransactionJudge, TransactionJudgeSettings
 from tapewatch.documents import Anomaly
 from tapewatch.errors import UserError
 from tapewatch.records import DAY
+from tapewatch.risk import risk_level
 from tapewatch.transactions import Review, Transactions
 from tests.connectors.made_payments import payments, simulated
 
