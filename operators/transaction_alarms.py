@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from operators.calibrate import Calibration
+from operators.detector import Explanation
 from operators.detector import amount as figure
 from operators.profiles import Measured
 from operators.scale import Scale
@@ -55,23 +56,13 @@ def calibration(scale: Scale, budget: float, resume: dict[str, Any] | None) -> C
     return _Budgeted(scale, budget, -1, resume)
 
 
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """Why a transaction is an anomaly; contributions sum to 1."""
-
-    observed: float
-    expected: float
-    contributions: dict[str, float]
-    reason: str
-
-
 class Explainer:
     """Says in words and numbers what carries a score."""
 
     def explain(
         self, detector: str, batch: Transactions, index: int, features: Features, measured: Floats,
         shares: dict[str, float],
-    ) -> Explained:  # fmt: skip
+    ) -> Explanation:  # fmt: skip
         """Return the explanation of one row, by how much each feature carries of its score."""
         ranked = sorted(shares, key=lambda name: (-shares[name], name))
         first, second = ranked[0], ranked[1]
@@ -80,9 +71,9 @@ class Explainer:
         if shares[second] >= _WORTH_TELLING:
             reason += f"; also {_said(second, batch, index, features, measured)[2]}"
         carried = {name: share for name, share in shares.items() if share > 0}
-        return Explained(observed, expected, carried, f"{reason} ({detector.replace('_', ' ')})")
+        return Explanation(observed, expected, carried, f"{reason} ({detector.replace('_', ' ')})")
 
-    def together(self, strongest: Explained, carried: dict[str, float]) -> Explained:
+    def together(self, strongest: Explanation, carried: dict[str, float]) -> Explanation:
         """Return the explanation of the ensemble: the strongest member's words, the members' shares."""
         total = 0.0
         for part in carried.values():

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from operators.detector import Explanation
 from operators.population import Population
 from operators.profiles import Measured
-from operators.transaction_alarms import Explained, Explainer, calibration
+from operators.transaction_alarms import Explainer, calibration
 from operators.transaction_detectors import Classifier, TransactionDetector, TransactionEnsemble
 from operators.transaction_features import FEATURES, Features, TransactionFeatures
 from operators.transaction_feedback import Feedback, FeedbackSettings, times_of
@@ -334,7 +335,7 @@ class TransactionJudge:
 
     def _explained(
         self, name: str, batch: Transactions, measured: Floats, scored: Scored, index: int
-    ) -> Explained:
+    ) -> Explanation:
         point = scored.features.values[index]
         if name == "classifier" and self._feedback is not None and scored.inputs is not None:
             shares = self._feedback.shares(scored.inputs[index])
