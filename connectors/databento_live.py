@@ -146,6 +146,6 @@ class LiveSource(FixedPartitionedSource[Tape, dict[str, Any]]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> LivePartition:
         """Go on where the tape was left."""
-        if resume_state is not None and resume_state.get("version") != STATE_VERSION:
-            stopping.abort("the recovery store was written by another version; start with a new one", 2)
+        if resume_state is not None:
+            stopping.refuse_other_versions(resume_state.get("version"), STATE_VERSION)
         return LivePartition(self._settings, self._key, self._batch, self._slots, resume_state)

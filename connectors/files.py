@@ -218,6 +218,6 @@ class FilesSource(FixedPartitionedSource[Tape, dict[str, Any]]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> FilesPartition:
         """Open one chain where it was left."""
-        if resume_state is not None and resume_state.get("version") != _STATE_VERSION:
-            stopping.abort("the recovery store was written by another version; start with a new one", 2)
+        if resume_state is not None:
+            stopping.refuse_other_versions(resume_state.get("version"), _STATE_VERSION)
         return FilesPartition(self._chains[for_part], self._settings, self._slots, resume_state)

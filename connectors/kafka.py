@@ -305,13 +305,12 @@ class KafkaSource(FixedPartitionedSource[Tape, dict[str, Any]]):
     def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> TapePartition:
         """Go on with one partition where it was left."""
         number = int(for_part.rpartition("/")[2])
-        if resume_state is not None and resume_state.get("version") != VERSION:
-            stopping.abort("the recovery store was written by another version; start with a new one", 2)
         if resume_state is None:
             state = PartitionState(
                 self._begin.get(number, ck.OFFSET_BEGINNING), partitions=self._count, first=self._count
             )
         else:
+            stopping.refuse_other_versions(resume_state.get("version"), VERSION)
             state = PartitionState.load(resume_state)
             if state.partitions < self._count and not self._told:
                 self._told = True

@@ -95,6 +95,6 @@ class NotifySink(FixedPartitionedSink[Results, dict[str, Any]]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> NotifyPartition:
         """Start where the run before ended."""
-        if resume_state is not None and resume_state.get("version") != _STATE_VERSION:
-            stopping.abort("the recovery store was written by another version; start with a new one", 2)
+        if resume_state is not None:
+            stopping.refuse_other_versions(resume_state.get("version"), _STATE_VERSION)
         return NotifyPartition(self._settings, self._acknowledge, resume_state)

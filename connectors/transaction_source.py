@@ -247,6 +247,6 @@ class TransactionFilesSource(FixedPartitionedSource[Transactions, dict[str, Any]
         self, step_id: str, for_part: str, resume_state: dict[str, Any] | None
     ) -> TransactionFiles:
         """Go on where the run before left off."""
-        if resume_state is not None and resume_state.get("version") != _STATE_VERSION:
-            stopping.abort("the recovery store was written by another version; start with a new one", 2)
+        if resume_state is not None:
+            stopping.refuse_other_versions(resume_state.get("version"), _STATE_VERSION)
         return TransactionFiles(self._files, self._reviews, self._settings, self._slots, resume_state)

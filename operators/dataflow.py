@@ -119,9 +119,6 @@ class _Judge(StatefulBatchLogic[BarBatch, Results, State]):
 
 
 def _same_version(resume: State | None, version: int) -> State | None:
-    if resume is not None and resume.get("version") != version:
-        # At once: a state of this version must not take the place of what is there.
-        stopping.abort(
-            "the recovery store was written by another version of tapewatch; start with a new one", 2
-        )
+    if resume is not None:
+        stopping.refuse_other_versions(resume.get("version"), version)
     return resume

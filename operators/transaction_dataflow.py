@@ -79,8 +79,8 @@ def judge_transactions(
         batches = op.merge("with_profiles", batches, op.map("measured", parts, lambda item: item[1]))
 
     def build(resume: State | None) -> _Judge:
-        if resume is not None and resume.get("version") != judge_.STATE_VERSION:
-            _refuse()
+        if resume is not None:
+            stopping.refuse_other_versions(resume.get("version"), judge_.STATE_VERSION)
         return _Judge(TransactionJudge(settings, resume))
 
     return op.stateful_batch("judge", batches, build)
@@ -98,8 +98,7 @@ class _Profiles(StatefulBatchLogic[UserRows, tuple[str, Part], tuple[Any, ...]])
             self._user, self._partition, self._published, self._profile = "", "", 0, Profile()
             return
         self._user, self._partition, self._published, state = resume
-        if state[0] != profiles_.STATE_VERSION:
-            _refuse()
+        stopping.refuse_other_versions(state[0], profiles_.STATE_VERSION)
         self._profile = Profile(state)
 
     def on_batch(self, values: list[UserRows]) -> tuple[Iterable[tuple[str, Part]], bool]:
@@ -180,8 +179,3 @@ def _note(partition: str, clock: int) -> None:
 
 def _clock(partition: str) -> int:
     return _clocks().get(partition, 0)
-
-
-def _refuse() -> None:
-    # At once: a state of this version must not take the place of what is there.
-    stopping.abort("the recovery store was written by another version of tapewatch; start with a new one", 2)

@@ -80,6 +80,17 @@ def abort(line: str, status: int = 1) -> NoReturn:
     raise SystemExit(status)
 
 
+def refuse_other_versions(version: object, known: int) -> None:
+    """End the process now, with status 2, unless recovery state is of the version that is known.
+
+    At once: a state of this version must not take the place of what is there.
+
+    >>> refuse_other_versions(3, 3)
+    """
+    if version != known:
+        abort("the recovery store was written by another version of tapewatch; start with a new one", 2)
+
+
 def _exit() -> None:
     sys.stdout.flush()
     for line in _lines:
