@@ -18,7 +18,7 @@ from operators.breaks import Breaks
 from operators.ordered import Ordered
 from operators.scale import Scale
 from tapewatch.records import Array, Floats, Int64s
-from tapewatch.settings import Width
+from tapewatch.settings import WIDTHS, Width
 
 if TYPE_CHECKING:
     from operators.features import Features
@@ -199,6 +199,24 @@ class Detector(BaseModel):
     @abstractmethod
     def build(self, resume: dict[str, Any] | None) -> Logic:
         """Make the logic, new or from a `Logic.snapshot`."""
+
+
+class BarDetector(Detector):
+    """A detector that judges windows of one width, each instrument's alarms of which make episodes."""
+
+    reads: ClassVar[Literal["bars", "records", "severities"]] = "bars"
+
+    width: Width = "1m"
+
+    @property
+    def bar_width(self) -> Width:
+        """Width of the windows."""
+        return self.width
+
+    @property
+    def gap_ns(self) -> int:
+        """Windows up to five widths apart are one episode."""
+        return 5 * WIDTHS[self.width]
 
 
 def grown(array: Array, rows: int, fill: float = 0) -> Array:

@@ -14,10 +14,10 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from operators.detector import Detector, Explanation, Logic, Scores, Segments
+from operators.detector import BarDetector, Detector, Explanation, Logic, Scores, Segments
 from operators.scale import Scale
 from tapewatch.records import MINUTE, Floats
-from tapewatch.settings import WIDTHS, Width, from_json
+from tapewatch.settings import WIDTHS, from_json
 
 #: How many of the members are added.
 _LARGEST = 3
@@ -29,8 +29,11 @@ _MOST_DECADES = 12.0
 _SESSION = 390 * MINUTE
 
 
-class Ensemble(Detector):
-    """Windows that several detectors find rare, though perhaps none of them rare enough."""
+class Ensemble(BarDetector):
+    """Windows that several detectors find rare, though perhaps none of them rare enough.
+
+    Its members are the detectors that read bars of its width.
+    """
 
     name: ClassVar[str] = "ensemble"
     reads: ClassVar[Literal["bars", "records", "severities"]] = "severities"
@@ -47,20 +50,9 @@ class Ensemble(Detector):
     # What it sees is rarest of five or so, none of them calibrated to the last alarm.
     share: ClassVar[float] = 0.45
 
-    width: Width = "1m"
     weights: Annotated[dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(from_json)] = Field(
         default_factory=dict
     )
-
-    @property
-    def bar_width(self) -> Width:
-        """Width of the windows; its members are the detectors that read these."""
-        return self.width
-
-    @property
-    def gap_ns(self) -> int:
-        """Windows up to five widths apart are one episode."""
-        return 5 * WIDTHS[self.width]
 
     def weight(self, name: str, others: Collection[str]) -> float:
         """Return the weight of a member among these."""

@@ -4,33 +4,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
-from operators.detector import Detector, Explanation, Scores, Segments, amount
+from operators.detector import BarDetector, Explanation, Scores, Segments, amount
 from operators.features import FEATURES, BarFeatures, Features
 from tapewatch.records import Array, Floats
 from tapewatch.settings import WIDTHS, Width
 
 
-class FeatureDetector(Detector):
+class FeatureDetector(BarDetector):
     """A detector of bars that are unlike their instrument's other bars, by their features."""
 
-    reads: ClassVar[Literal["bars", "records"]] = "bars"
     uses_features: ClassVar[bool] = True
-
-    width: Width = "1m"
-
-    @property
-    def bar_width(self) -> Width:
-        """Width of the bars."""
-        return self.width
-
-    @property
-    def gap_ns(self) -> int:
-        """Bars up to five widths apart are one episode."""
-        return 5 * WIDTHS[self.width]
 
 
 class FeatureLogic:

@@ -9,15 +9,15 @@ without trades do not exist; the baseline is that of windows with trades.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from operators.detector import Detector, Explanation, Logic, Scores, Segments, amount, grown
+from operators.detector import BarDetector, Explanation, Logic, Scores, Segments, amount, grown
 from operators.scale import Scale
 from tapewatch.records import DAY, MINUTE, Array, Floats
-from tapewatch.settings import WIDTHS, Width, from_json
+from tapewatch.settings import WIDTHS, from_json
 
 _SLOT = 5 * MINUTE
 _SLOTS = DAY // _SLOT
@@ -30,11 +30,10 @@ _MAD_TO_SIGMA = 1.4826
 _PRIOR_SIGMA, _PRIOR_WINDOWS = 0.55, 60
 
 
-class HighVolume(Detector):
+class HighVolume(BarDetector):
     """Windows with far more volume than the instrument has at this time."""
 
     name: ClassVar[str] = "high_volume"
-    reads: ClassVar[Literal["bars", "records"]] = "bars"
     scale: ClassVar[Scale] = Scale(
         lowest=-4,
         octaves=12,
@@ -46,21 +45,10 @@ class HighVolume(Detector):
         prior_observations=150,
     )
 
-    width: Width = "1m"
     limits: Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(from_json)] = Field(
         default_factory=dict
     )
     baseline_windows: int = Field(30, ge=5, le=500)
-
-    @property
-    def bar_width(self) -> Width:
-        """Width of the windows."""
-        return self.width
-
-    @property
-    def gap_ns(self) -> int:
-        """Windows up to five widths apart are one episode."""
-        return 5 * WIDTHS[self.width]
 
     def build(self, resume: dict[str, Any] | None) -> Logic:
         """Return the logic."""

@@ -11,17 +11,27 @@ and back at once are the other part, `operators.bad_ticks`.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import BeforeValidator, Field
 
 from operators.bad_ticks import BadTicks, moved
-from operators.detector import Detector, Explanation, Logic, Scores, Segments, grown, limits, within_percent
+from operators.detector import (
+    BarDetector,
+    Detector,
+    Explanation,
+    Logic,
+    Scores,
+    Segments,
+    grown,
+    limits,
+    within_percent,
+)
 from operators.recent import Joined
 from operators.scale import Scale
 from tapewatch.records import PRICE_SCALE
-from tapewatch.settings import WIDTHS, Width, from_json
+from tapewatch.settings import WIDTHS, from_json
 
 Percents = Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(from_json)]
 
@@ -37,11 +47,10 @@ _NEVER = -(2**62)
 _LARGEST_CHANGE = 2**50
 
 
-class PriceJump(Detector):
+class PriceJump(BarDetector):
     """Windows whose price moves far more than it does these minutes, and prints far off the others."""
 
     name: ClassVar[str] = "price_jump"
-    reads: ClassVar[Literal["bars", "records", "severities"]] = "bars"
     scale: ClassVar[Scale] = Scale(
         lowest=-4,
         octaves=14,
@@ -54,7 +63,6 @@ class PriceJump(Detector):
     )
     share: ClassVar[float] = 0.7
 
-    width: Width = "1m"
     volatility_windows: int = Field(30, ge=5, le=500)
     limits: Percents = Field(default_factory=dict)
     bad_ticks: bool = True
@@ -64,16 +72,6 @@ class PriceJump(Detector):
     def parts(self) -> tuple[Detector, ...]:
         """The windows, and the prints."""
         return (self, BadTicks(limits=self.bad_tick_limits)) if self.bad_ticks else (self,)
-
-    @property
-    def bar_width(self) -> Width:
-        """Width of the windows."""
-        return self.width
-
-    @property
-    def gap_ns(self) -> int:
-        """Windows up to five widths apart are one episode."""
-        return 5 * WIDTHS[self.width]
 
     def build(self, resume: dict[str, Any] | None) -> Logic:
         """Return the logic."""

@@ -7,17 +7,17 @@ of the model by itself: what lies beside it in a batch cannot change a bit of it
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
 from operators.bar_windows import COLUMNS, WINDOW, BarWindows, shown
-from operators.detector import Detector, Explanation, Logic, Scores, Segments, amount
+from operators.detector import BarDetector, Explanation, Logic, Scores, Segments, amount
 from operators.onnx_models import OnnxModel, load
 from operators.scale import Scale
 from tapewatch.records import PRICE_SCALE, Array, Floats
-from tapewatch.settings import WIDTHS, Width
+from tapewatch.settings import WIDTHS
 
 #: An error is told in these steps, so that the last bits of a float32 do not matter.
 _STEPS = 1024.0
@@ -30,18 +30,16 @@ def load_transformer(model: str) -> OnnxModel:
     return load("transformer", model, COLUMNS, (WINDOW, len(COLUMNS)), optimised=True)
 
 
-class Transformer(Detector):
+class Transformer(BarDetector):
     """Bars that the hour before them does not lead to."""
 
     name: ClassVar[str] = "transformer"
-    reads: ClassVar[Literal["bars", "records", "severities"]] = "bars"
     scale: ClassVar[Scale] = Scale(
         lowest=-4, octaves=8, shape=0.0, spread=0.2, prior_peaks=40, warm_up=45,
         usual_threshold=1.0, prior_observations=150,
     )  # fmt: skip
 
     enabled: bool = False
-    width: Width = "1m"
     model: str = Field("transformer.onnx", min_length=1, validate_default=True)
 
     @field_validator("model")
@@ -51,16 +49,6 @@ class Transformer(Detector):
         if info.data.get("enabled"):
             load_transformer(model)
         return model
-
-    @property
-    def bar_width(self) -> Width:
-        """Width of the bars."""
-        return self.width
-
-    @property
-    def gap_ns(self) -> int:
-        """Bars up to five widths apart are one episode."""
-        return 5 * WIDTHS[self.width]
 
     def build(self, resume: dict[str, Any] | None) -> Logic:
         """Return the logic."""

@@ -14,10 +14,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from operators.detector import Detector, Explanation, Logic, Scores, Segments, amount
+from operators.detector import BarDetector, Explanation, Logic, Scores, Segments, amount
 from operators.scale import Scale
 from tapewatch.records import PRICE_SCALE, Array, Floats
-from tapewatch.settings import WIDTHS, Width
 
 #: Values that are remembered of each series.
 _KEPT = 512
@@ -28,31 +27,19 @@ _LEAST_MEAN = 1e-9
 _READS = {"close": "price", "volume": "volume", "trades": "number of trades", "range": "range"}
 
 
-class ValueNovelty(Detector):
+class ValueNovelty(BarDetector):
     """Windows whose value is far from all that were before."""
 
     name: ClassVar[str] = "value_novelty"
-    reads: ClassVar[Literal["bars", "records", "severities"]] = "bars"
     scale: ClassVar[Scale] = Scale(
         lowest=-4, octaves=10, shape=0.0, spread=0.15, prior_peaks=40, warm_up=100,
         usual_threshold=4.0, prior_observations=200,
     )  # fmt: skip
 
     enabled: bool = False
-    width: Width = "1m"
     value: Literal["close", "volume", "trades", "range"] = "volume"
     mean_windows: int = Field(16, ge=2, le=200)
     quiet_windows: int = Field(200, ge=1, le=1000)
-
-    @property
-    def bar_width(self) -> Width:
-        """Width of the windows."""
-        return self.width
-
-    @property
-    def gap_ns(self) -> int:
-        """Windows up to five widths apart are one episode."""
-        return 5 * WIDTHS[self.width]
 
     def build(self, resume: dict[str, Any] | None) -> Logic:
         """Return the logic."""
