@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from connectors.file_identity import file_identity
 from connectors.sqlite_schema import open_for_reading
 from connectors.store_sqlite import SqliteStore
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, to_json
@@ -85,7 +86,7 @@ class SqliteWatch:
         with self._lock:
             if self._closed:
                 return []
-            if self._opened is None or self._opened.file != _identity(self._path):
+            if self._opened is None or self._opened.file != file_identity(self._path):
                 self._open()
                 return []
             try:
@@ -124,7 +125,7 @@ class _Opened:
 
     def __init__(self, path: Path, most: int) -> None:
         self._most = most
-        self.file = _identity(path)
+        self.file = file_identity(path)
         self.more = False
         self._store = SqliteStore(path)
         try:
@@ -223,12 +224,3 @@ class _Opened:
     def close(self) -> None:
         self._connection.close()
         self._store.close()
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    """Return what tells one file from another that takes its name."""
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0)
-    return (status.st_dev, status.st_ino)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from connectors.file_identity import file_identity
 from connectors.store import Store, open_results
 from dashboard.words import RANGES
 from tapewatch.errors import UserError
@@ -42,7 +43,7 @@ def _open(settings: Settings) -> Store:
     """
     global _opened
     with _lock:
-        identity = _identity(Path(settings.sinks.sqlite.path))
+        identity = file_identity(Path(settings.sinks.sqlite.path))
         if _opened is None or _opened[:2] != (settings.sinks, identity):
             _opened = None
             _opened = settings.sinks, identity, open_results(settings, remember=True)
@@ -54,15 +55,6 @@ def _let_go(store: Store) -> None:
     with _lock:
         if _opened is not None and _opened[2] is store:
             _opened = None
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    """Return what tells one file from another that takes its name."""
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0)
-    return (status.st_dev, status.st_ino)
 
 
 def range_of(store: Store, chosen: str) -> tuple[int, int] | None:
