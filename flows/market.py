@@ -5,21 +5,19 @@
 
 from __future__ import annotations
 
-import sys
-
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 
 from connectors.files import FilesSource
+from flows.configured import configured
 from flows.metrics import metrics_of, timed
 from flows.sinks import sinks_of
 from operators.dataflow import judge, shard, source, store, windowed_bars
 from operators.detectors import detectors
 from operators.judge import JudgeSettings
-from tapewatch.errors import UserError
 from tapewatch.log import log
 from tapewatch.records import Tape
-from tapewatch.settings import WIDTHS, Settings, load
+from tapewatch.settings import WIDTHS, Settings
 
 
 def market(settings: Settings) -> Dataflow:
@@ -71,13 +69,4 @@ def _warn_of_unseen_widths(name: str, width_ns: int, judging: JudgeSettings) -> 
         log.warning("%s holds coarser bars than %s; there will be none of those", name, ", ".join(unseen))
 
 
-def build() -> Dataflow:
-    """Return the flow of the settings as they are now, or end with one line and status 2."""
-    try:
-        return market(load())
-    except UserError as error:
-        sys.stderr.write(f"tapewatch: {error}\n")
-        raise SystemExit(2) from None
-
-
-flow = build()
+flow = configured(market)

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, cast
 
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource
 
 from connectors.transaction_source import TransactionFilesSource
+from flows.configured import configured
 from flows.metrics import metrics_of, timed
 from flows.sinks import sinks_of
 from operators.dataflow import store
@@ -21,7 +21,7 @@ from operators.transaction_feedback import FeedbackSettings
 from operators.transaction_judge import TransactionJudgeSettings
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, SECOND
-from tapewatch.settings import Settings, load
+from tapewatch.settings import Settings
 from tapewatch.transactions import Transactions
 
 
@@ -83,13 +83,4 @@ def _origin(settings: Settings, slots: int) -> FixedPartitionedSource[Transactio
     return TransactionFilesSource(settings.transactions, slots)
 
 
-def build() -> Dataflow:
-    """Return the flow of the settings as they are now, or end with one line and status 2."""
-    try:
-        return payments(load())
-    except UserError as error:
-        sys.stderr.write(f"tapewatch: {error}\n")
-        raise SystemExit(2) from None
-
-
-flow = build()
+flow = configured(payments)
