@@ -10,7 +10,7 @@ import uvicorn
 
 from api.app import application
 from connectors.sqlite_schema import open_for_writing
-from connectors.store import kind_of_store, open_results
+from connectors.store import open_results
 from tapewatch.listening import listen
 from tapewatch.log import log
 from tapewatch.settings import Settings
@@ -64,7 +64,7 @@ def serve(settings: Settings) -> None:
 
 def _check_store(settings: Settings) -> None:
     """Refuse a place that cannot be used: better known now than with the first request."""
-    if kind_of_store(settings) == "elasticsearch":
+    if settings.sinks.store == "elasticsearch":
         open_results(settings).close()
     else:
         # Reviews are written there.

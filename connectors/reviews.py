@@ -8,7 +8,6 @@ from pathlib import Path
 import orjson
 
 from connectors.sqlite_reviews import Review, add_review
-from connectors.store import kind_of_store
 from tapewatch.errors import UserError
 from tapewatch.settings import Settings
 from tapewatch.settings_elasticsearch import ElasticsearchSettings
@@ -30,7 +29,7 @@ def write_review(settings: Settings, review: Review) -> bool:
     UserError
         If the store cannot be written.
     """
-    if kind_of_store(settings) == "sqlite":
+    if settings.sinks.store == "sqlite":
         return add_review(Path(settings.sinks.sqlite.path), review)
     return _add_to_elasticsearch(settings.sinks.elasticsearch, review)
 

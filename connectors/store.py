@@ -245,11 +245,6 @@ class Store(ABC):
         self.close()
 
 
-def kind_of_store(settings: Settings) -> str:
-    """Return the first of ``sinks.kinds`` that can be read, ``sqlite`` if there is none."""
-    return next((kind for kind in settings.sinks.kinds if kind in ("sqlite", "elasticsearch")), "sqlite")
-
-
 def open_results(settings: Settings, *, remember: bool = False) -> Store:
     """Return the store that the settings write to: the first of ``sinks.kinds`` that can be read.
 
@@ -268,7 +263,7 @@ def open_results(settings: Settings, *, remember: bool = False) -> Store:
       ...
     tapewatch.errors.UserError: there are no results at `sinks.sqlite.path` ...none-here.db; run the flow ...
     """
-    if kind_of_store(settings) == "elasticsearch":
+    if settings.sinks.store == "elasticsearch":
         from connectors.store_elasticsearch import ElasticsearchStore
 
         return ElasticsearchStore(settings.sinks.elasticsearch, remember=remember)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from connectors.store import kind_of_store
 from connectors.store_questions import Document
 from tapewatch.settings import Settings
 
@@ -35,7 +34,7 @@ def open_watch(settings: Settings) -> Watch:
 
     A store that is not there yet, or does not answer, is waited for.
     """
-    if kind_of_store(settings) == "elasticsearch":
+    if settings.sinks.store == "elasticsearch":
         from connectors.elasticsearch_watch import ElasticsearchWatch
 
         return ElasticsearchWatch(settings.sinks.elasticsearch)

@@ -70,5 +70,4 @@ def timed(source: Any, metrics: FlowMetrics | None) -> Any:  # noqa: ANN401 - wh
 
 def first_store(settings: Settings) -> str:
     """Return the sink whose acknowledgements are counted: the first that is a store, else the first."""
-    kinds = settings.sinks.kinds
-    return next((kind for kind in kinds if kind in ("sqlite", "elasticsearch")), kinds[0] if kinds else "")
+    return next(iter([*settings.sinks.stores, *settings.sinks.kinds]), "")

@@ -10,7 +10,7 @@ import tomllib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import orjson
 from dotenv import dotenv_values
@@ -185,6 +185,10 @@ class KafkaSinkSettings(_Section):
     topic: str = Field("anomalies", pattern=r"^[A-Za-z0-9._-]{1,249}$", description=_TOPIC)
 
 
+#: Sinks that results can be read from.
+StoreKind: TypeAlias = Literal["sqlite", "elasticsearch"]
+
+
 class SinkSettings(_Section):
     """Where results go."""
 
@@ -199,6 +203,16 @@ class SinkSettings(_Section):
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
     kafka: KafkaSinkSettings = KafkaSinkSettings()
     notify: NotifySettings = NotifySettings()
+
+    @property
+    def stores(self) -> list[StoreKind]:
+        """Those of ``kinds`` that can be read, in their order."""
+        return [kind for kind in self.kinds if kind == "sqlite" or kind == "elasticsearch"]
+
+    @property
+    def store(self) -> StoreKind:
+        """The store that is read: the first of ``kinds`` that can be, the embedded one if none can."""
+        return next(iter(self.stores), "sqlite")
 
 
 class ApiSettings(_Section):

@@ -24,11 +24,6 @@ def _database() -> Path:
     return Path(_settings().sinks.sqlite.path)
 
 
-def _stores(settings: Settings) -> list[str]:
-    """Return which of the sinks are stores; the embedded one if none is."""
-    return [kind for kind in settings.sinks.kinds if kind in ("sqlite", "elasticsearch")] or ["sqlite"]
-
-
 def _in_words(seconds: float) -> str:
     """Return a stretch of time as a person says it, in its two largest units.
 
@@ -100,7 +95,7 @@ def register(app: typer.Typer) -> None:
         from connectors import elasticsearch_upkeep, sqlite_upkeep
 
         settings = _settings()
-        for kind in _stores(settings):
+        for kind in settings.sinks.stores or ("sqlite",):
             if kind == "sqlite":
                 print("Wiped " + _numbers(sqlite_upkeep.wipe(Path(settings.sinks.sqlite.path))))
             else:
@@ -118,7 +113,7 @@ def register(app: typer.Typer) -> None:
         from connectors import elasticsearch_upkeep, sqlite_upkeep
 
         settings, now = _settings(), time.time_ns()
-        for kind in _stores(settings):
+        for kind in settings.sinks.stores or ("sqlite",):
             if kind == "sqlite":
                 removed = sqlite_upkeep.prune(Path(settings.sinks.sqlite.path), days, now)
                 print("Removed " + _numbers(removed))
