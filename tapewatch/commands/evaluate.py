@@ -131,11 +131,10 @@ def register(app: typer.Typer) -> None:
 
 
 def _transactions(patterns: list[str], json: Path | None) -> None:
-    from connectors.chain import find
     from connectors.transaction_files import EXTENSIONS
     from models.transaction_quality import as_json, quality, table
 
-    paths = find(patterns, "--data", EXTENSIONS, "seed003-train.csv")
+    paths = found(patterns, EXTENSIONS, "seed003-train.csv")
     check(json, None)
     result = quality(paths)
     typer.echo(table(result), nl=False)

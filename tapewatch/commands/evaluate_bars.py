@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from tapewatch.commands.evaluation_files import check, found, save, write
+from tapewatch.commands.evaluation_files import check, found_bars, save, write
 from tapewatch.errors import UserError
 
 
@@ -22,7 +22,7 @@ def injected(patterns: list[str], seeds: list[int] | None, json: Path | None, ou
     from models.bar_study import SEEDS, study
     from models.bar_tables import picture, tables
 
-    paths = _paths(patterns)
+    paths = found_bars(patterns)
     given = list(series_of_files(paths)) if paths else []
     try:
         result = study(
@@ -38,19 +38,6 @@ def injected(patterns: list[str], seeds: list[int] | None, json: Path | None, ou
     if out is not None:
         write(out / "evaluation-tables.md", text)
         picture(result, out / "evaluation-recall.png")
-
-
-def _paths(patterns: list[str]) -> list[Path]:
-    bars = [pattern for pattern in patterns if pattern.endswith(".parquet")]
-    tapes = [pattern for pattern in patterns if not pattern.endswith(".parquet")]
-    paths = found(tapes) if tapes else []
-    for pattern in bars:
-        path = Path(pattern)
-        some = [path] if path.is_file() else sorted(path.parent.glob(path.name))
-        if not some:
-            raise UserError(f"`--data` names {pattern}, which does not exist")
-        paths += some
-    return sorted(set(paths))
 
 
 def nab(data: Path | None, detector: str | None, robust: bool, json: Path | None, out: Path | None) -> None:

@@ -1,29 +1,56 @@
-"""Where the data of an evaluation is, and where its results go."""
+"""Where the data of an evaluation, or of a training, is, and where its results go."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tapewatch.errors import UserError
 
 
-def found(patterns: list[str]) -> list[Path]:
-    """Return the files that ``--data`` names.
+def found(
+    patterns: list[str], extensions: Sequence[str] = (), example: str = "day.trades.dbn.zst"
+) -> list[Path]:
+    """Return the files that ``--data`` names; with ``extensions`` those of that kind, otherwise tapes.
 
     Raises
     ------
     UserError
         If there are none.
+
+    Examples
+    --------
+    >>> found([], (".csv",), "payments.csv")
+    Traceback (most recent call last):
+      ...
+    tapewatch.errors.UserError: `--data` is missing; name the files to judge, e.g. --data payments.csv
     """
-    from connectors.chain import find
+    from connectors.chain import EXTENSIONS, find
 
     if not patterns:
-        raise UserError("`--data` is missing; name the files to judge, e.g. --data day.trades.dbn.zst")
-    try:
-        return find(patterns)
-    except UserError as error:
-        raise UserError(str(error).replace("`source.paths`", "`--data`")) from None
+        raise UserError(f"`--data` is missing; name the files to judge, e.g. --data {example}")
+    return find(patterns, "--data", tuple(extensions) or EXTENSIONS, example)
+
+
+def found_bars(patterns: list[str]) -> list[Path]:
+    """Return the files that ``--data`` names: tapes, and bars as Parquet; none if it names none.
+
+    Raises
+    ------
+    UserError
+        If one of them does not exist.
+    """
+    tapes = [pattern for pattern in patterns if not pattern.endswith(".parquet")]
+    paths = found(tapes) if tapes else []
+    for pattern in patterns:
+        if pattern.endswith(".parquet"):
+            path = Path(pattern)
+            some = [path] if path.is_file() else sorted(path.parent.glob(path.name))
+            if not some:
+                raise UserError(f"`--data` names {pattern}, which does not exist")
+            paths += some
+    return sorted(set(paths))
 
 
 def check(json: Path | None, out: Path | None) -> None:

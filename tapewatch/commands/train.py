@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tapewatch.commands.evaluation_files import found, found_bars
 from tapewatch.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _train(name: str, patterns: list[str], out: Path, seed: int) -> None:
     if name in payments:
         _transactions(name, patterns, out, seed)
         return
-    paths = _found(patterns)
+    paths = found_bars(patterns)
     out.mkdir(parents=True, exist_ok=True)
     with _shown() as progress:
         card = train(name, paths, out, seed, progress)
@@ -78,12 +79,11 @@ def _train(name: str, patterns: list[str], out: Path, seed: int) -> None:
 
 
 def _transactions(name: str, patterns: list[str], out: Path, seed: int) -> None:
-    from connectors.chain import find
     from connectors.transaction_files import EXTENSIONS
     from models.transaction_training import train
 
     try:
-        paths = find(patterns, "--data", EXTENSIONS) if patterns else []
+        paths = found(patterns, EXTENSIONS) if patterns else []
         out.mkdir(parents=True, exist_ok=True)
         card = train(name, paths, out, seed)
     except ImportError as error:
@@ -93,24 +93,6 @@ def _transactions(name: str, patterns: list[str], out: Path, seed: int) -> None:
         "transactions"
     )
     typer.echo(f"{out / name}.json is its card")
-
-
-def _found(patterns: list[str]) -> list[Path]:
-    from connectors.chain import find
-
-    tapes = [pattern for pattern in patterns if not pattern.endswith(".parquet")]
-    try:
-        paths = list(find(tapes)) if tapes else []
-    except UserError as error:
-        raise UserError(str(error).replace("`source.paths`", "`--data`")) from None
-    for pattern in patterns:
-        if pattern.endswith(".parquet"):
-            path = Path(pattern)
-            some = [path] if path.is_file() else sorted(path.parent.glob(path.name))
-            if not some:
-                raise UserError(f"`--data` names {pattern}, which does not exist")
-            paths += some
-    return sorted(set(paths))
 
 
 @contextmanager

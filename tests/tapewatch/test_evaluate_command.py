@@ -64,6 +64,8 @@ def test_real_prints_and_saves_both_tables(tape: Path, tmp_path: Path) -> None:
         (("injected", "--seed", "-1"), "`--seed` must be from 0 to"),
         (("injected", "--json", "/nowhere/q.json"), "`--json` is in /nowhere, which is no folder"),
         (("injected", "--out", "nowhere"), "`--out` must be a folder, was nowhere"),
+        (("transactions",), "`--data` is missing; name the files to judge, e.g. --data seed003-train.csv"),
+        (("transactions", "--data", "{tape}"), "a file must end in one of .csv,"),
         (("injected", "--data", "none*.dbn"), "`--data` has 'none*.dbn', which matches no file"),
     ],
 )
