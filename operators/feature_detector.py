@@ -61,7 +61,9 @@ class FeatureLogic:
 
     def explain(self, item: np.void, key: str, scores: Scores, index: int, threshold: float) -> Explanation:
         """Name the feature that carries most of the score, and what was usual instead."""
-        shares = self._shares(scores, index)
+        return self._explained(key, scores, index, self._shares(scores, index))
+
+    def _explained(self, key: str, scores: Scores, index: int, shares: Floats) -> Explanation:
         values = scores.details["values"][index]
         first, second = np.argsort(-shares, kind="stable")[:2]
         seen, usual = (float(scores.details[name][index, first]) for name in ("observed", "expected"))

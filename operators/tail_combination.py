@@ -169,15 +169,19 @@ class _CombinationLogic(FeatureLogic):
         )
 
     def _shares(self, scores: Scores, index: int) -> Floats:
-        carried = np.zeros(len(FEATURES))
-        np.add.at(carried, _FEATURE_OF, self._by_statistic(scores, index))
-        return normalised(carried)
+        return _by_feature(self._by_statistic(scores, index))
 
     def explain(self, item: np.void, key: str, scores: Scores, index: int, threshold: float) -> Explanation:
         """Name the feature that carries most of the score, and of what that is the rarest statistic."""
-        told = super().explain(item, key, scores, index, threshold)
         carried = self._by_statistic(scores, index)
+        told = self._explained(key, scores, index, _by_feature(carried))
         name = list(STATISTICS)[int(np.argmax(carried))]
         once = 10.0 ** float(scores.details["decades"][index][int(np.argmax(carried))])
         detail = f"; its {name.replace('_', ' ')} is so large in one bar of {once:,.0f}"
         return Explanation(told.observed, told.expected, told.contributions, told.reason + detail)
+
+
+def _by_feature(by_statistic: Floats) -> Floats:
+    carried = np.zeros(len(FEATURES))
+    np.add.at(carried, _FEATURE_OF, by_statistic)
+    return normalised(carried)
