@@ -7,10 +7,7 @@ features of transactions in the order of time, profiles growing beside them.
 from __future__ import annotations
 
 import hashlib
-import json
-import platform
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,7 +18,7 @@ from connectors.transaction_columns import Parsed
 from connectors.transaction_files import blocks, parse_messages
 from connectors.transaction_simulator import TransactionSimulation, simulate_transactions
 from models import autoencoder, isolation_forest
-from operators.onnx_models import FORMAT
+from models.cards import write_model
 from operators.transaction_detectors import Rules as TransactionRules
 from operators.transaction_detectors import folded
 from operators.transaction_features import FEATURES
@@ -84,25 +81,15 @@ def train(
         model, architecture = (_forest if kind == KINDS[0] else _autoencoder)(training, seed, effort[1])
     except ImportError as error:
         raise UserError(f'training needs {error.name}: pip install "tapewatch[train]"') from None
-    card: dict[str, Any] = {
-        "kind": kind,
-        "format": FORMAT,
+    described = {
         "features": list(FEATURES),
         "architecture": architecture,
         "seed": seed,
         "data": sources,
         "training_transactions": len(training),
         "labels_used": False,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("tapewatch", "numpy", "scikit-learn", "onnx")},
-        },
-        "bytes": len(model),
-        "sha256": hashlib.sha256(model).hexdigest(),
     }
-    (out / f"{kind}.onnx").write_bytes(model)
-    (out / f"{kind}.json").write_text(json.dumps(card, indent=2) + "\n")
-    return card
+    return write_model(out, kind, model, described, ("tapewatch", "numpy", "scikit-learn", "onnx"))
 
 
 def simulated_transactions(seed: int, users: int = USERS) -> Transactions:
