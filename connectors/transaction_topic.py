@@ -6,19 +6,17 @@ The topic must be keyed by user: a user's transactions then are in one partition
 from __future__ import annotations
 
 import time
-from dataclasses import replace
-from typing import Any
+from bisect import bisect_right
 
 import numpy as np
-from bytewax.inputs import FixedPartitionedSource
 
-from connectors.kafka import KafkaPartition, KafkaSource
+from connectors.kafka_partition import KafkaPartition, TopicSource
 from connectors.kafka_received import Received
 from connectors.kafka_state import DatasetState, PartitionState
 from connectors.transaction_files import parse_messages
 from connectors.transaction_source import read_reviews_of
 from tapewatch.records import DAY
-from tapewatch.settings import SourceSettings, TransactionSettings
+from tapewatch.settings import TransactionSettings
 from tapewatch.transactions import Review, Transactions
 
 
@@ -39,7 +37,7 @@ class TransactionPartition(KafkaPartition[Transactions]):
         future = parsed.times > time.time_ns() + DAY
         if future.any():
             rejected += [(int(place), "impossible_time") for place in parsed.places[future].tolist()]
-            parsed = replace(parsed.part(np.flatnonzero(~future)))
+            parsed = parsed.part(np.flatnonzero(~future))
         empty = set(range(len(received))) - set(parsed.places.tolist()) - {place for place, _ in rejected}
         rejected += [(place, "it is empty") for place in sorted(empty)]
         known = self._state.datasets.setdefault("", DatasetState())
@@ -53,7 +51,7 @@ class TransactionPartition(KafkaPartition[Transactions]):
             return []
         known.count({"records": len(parsed.ids)})
         before, known.clock = known.clock, max(known.clock, int(parsed.times.max()))
-        due = tuple(review for review in self._reviews if before < review.reviewed_at <= known.clock)
+        due = tuple(self._reviews[self._due(before) : self._due(known.clock)])
         account = self._account("")
         batch = Transactions(
             f"{self._settings.topic}/{self._number}", account.seq, parsed.ids, parsed.users, parsed.times,
@@ -63,11 +61,15 @@ class TransactionPartition(KafkaPartition[Transactions]):
         account.seq += 1
         return [batch]
 
+    def _due(self, clock: int) -> int:
+        """Return how many reviews act by then; they are in the order of their times."""
+        return bisect_right(self._reviews, clock, key=lambda review: review.reviewed_at)
+
     def _overtaken(self) -> list[Transactions]:
         return []
 
 
-class TransactionTopic(KafkaSource, FixedPartitionedSource[Any, dict[str, Any]]):
+class TransactionTopic(TopicSource[Transactions]):
     """All partitions of ``transactions.kafka.topic``.
 
     Parameters
@@ -85,7 +87,8 @@ class TransactionTopic(KafkaSource, FixedPartitionedSource[Any, dict[str, Any]])
 
     def __init__(self, settings: TransactionSettings, slots: int) -> None:
         self._transactions, self._reviews = settings, read_reviews_of(settings)
-        super().__init__(settings.kafka, SourceSettings(), slots)
+        self._slots = slots
+        super().__init__(settings.kafka)
 
-    def _partition(self, number: int, state: PartitionState) -> Any:  # noqa: ANN401 - of another item
+    def _partition(self, number: int, state: PartitionState) -> TransactionPartition:
         return TransactionPartition(self._transactions, number, self._slots, state, self._reviews)

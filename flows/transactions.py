@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource
@@ -78,8 +78,7 @@ def _origin(settings: Settings, slots: int) -> FixedPartitionedSource[Transactio
     if settings.transactions.source.kind == "kafka":
         from connectors.transaction_topic import TransactionTopic  # whose libraries not everybody has
 
-        topic: Any = TransactionTopic(settings.transactions, slots)
-        return cast("FixedPartitionedSource[Transactions, dict[str, Any]]", topic)
+        return TransactionTopic(settings.transactions, slots)
     return TransactionFilesSource(settings.transactions, slots)
 
 
