@@ -60,6 +60,10 @@ class TransactionDetector(BaseModel):
 
     enabled: bool = True
 
+
+class ScoringDetector(TransactionDetector):
+    """A detector that scores features by itself."""
+
     @abstractmethod
     def build(self, resume: dict[str, Any] | None) -> TransactionLogic:
         """Make the logic, new or from a snapshot."""
@@ -78,7 +82,7 @@ _FROM = np.array([_RULES.get(name, (np.inf, 0.0))[0] for name in FEATURES])
 _WEIGHT = np.array([_RULES.get(name, (np.inf, 0.0))[1] for name in FEATURES])
 
 
-class Rules(TransactionDetector):
+class Rules(ScoringDetector):
     """Amounts over profile, new places, merchants and hours, velocity, impossible travel, contradictions."""
 
     name: ClassVar[str] = "rules"
@@ -106,7 +110,7 @@ class _RulesLogic:
         return {}
 
 
-class _Pretrained(TransactionDetector):
+class _Pretrained(ScoringDetector):
     model: str = ""
 
     @field_validator("model")
@@ -193,7 +197,7 @@ class _AutoencoderLogic:
         return {}
 
 
-class TransactionTrees(TransactionDetector):
+class TransactionTrees(ScoringDetector):
     """Transactions that lie where few of the stream's last ones lay; learns online (River's trees)."""
 
     name: ClassVar[str] = "half_space_trees"
@@ -259,20 +263,16 @@ class _TreesLogic:
 
 
 class Classifier(TransactionDetector):
-    """What reviews have taught (`operators.transaction_feedback`): silent until there are some."""
+    """What reviews have taught: silent until there are some; `operators.transaction_feedback` scores."""
 
     name: ClassVar[str] = "classifier"
     scale: ClassVar[Scale] = Scale(lowest=-8, octaves=14, shape=0.1, spread=0.3, prior_peaks=40, warm_up=256)
 
     learning_rate: float = Field(0.1, gt=0, le=10)
 
-    def build(self, resume: dict[str, Any] | None) -> TransactionLogic:
-        """Complain: its logic is that of the feedback."""
-        raise NotImplementedError
-
 
 class TransactionEnsemble(TransactionDetector):
-    """What the others say together: a weighted sum, each in units of its own spread."""
+    """What the others say together: the judging step's weighted sum, each in units of its own spread."""
 
     name: ClassVar[str] = "ensemble"
     scale: ClassVar[Scale] = Scale(lowest=-4, octaves=12, shape=0.1, spread=0.3, prior_peaks=40, warm_up=256)
@@ -283,10 +283,6 @@ class TransactionEnsemble(TransactionDetector):
     #: Weights of the rules and of the classifier beside those, in personal mode and once there are reviews.
     personal: float = Field(2.0, ge=0, le=1000)
     reviewed: float = Field(10.0, ge=0, le=1000)
-
-    def build(self, resume: dict[str, Any] | None) -> TransactionLogic:
-        """Complain: the judging step adds."""
-        raise NotImplementedError
 
 
 KNOWN: tuple[type[TransactionDetector], ...] = (

@@ -17,7 +17,12 @@ from operators.detector import Explanation
 from operators.population import Population
 from operators.profiles import Measured
 from operators.transaction_alarms import Explainer, calibration
-from operators.transaction_detectors import Classifier, TransactionDetector, TransactionEnsemble
+from operators.transaction_detectors import (
+    Classifier,
+    ScoringDetector,
+    TransactionDetector,
+    TransactionEnsemble,
+)
 from operators.transaction_features import FEATURES, Features, TransactionFeatures
 from operators.transaction_feedback import Feedback, FeedbackSettings, times_of
 from tapewatch.documents import Anomaly, Payment, Results, ScoreTable, anomaly_id
@@ -104,7 +109,7 @@ class TransactionJudge:
         self._logics = {
             d.name: d.build(saved["logics"].get(d.name))
             for d in settings.detectors
-            if not isinstance(d, Classifier | TransactionEnsemble)
+            if isinstance(d, ScoringDetector)
         }
         self._ensemble = next((d for d in settings.detectors if isinstance(d, TransactionEnsemble)), None)
         self._feedback = None
