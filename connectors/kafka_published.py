@@ -44,12 +44,8 @@ def published(
 
     Parameters
     ----------
-    settings
-        How to reach the brokers.
-    topic
-        Where the messages are.
-    since
-        Offset to begin at by partition; partitions that are not in it are read from their beginning.
+    settings, topic, since
+        As of `Since`.
     replay
         What the messages' header ``replay`` must be.
 

@@ -8,11 +8,9 @@ from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
-import bytewax.operators as op
 import numpy as np
 import pytest
-from bytewax.dataflow import Dataflow
-from bytewax.testing import TestingSource, cluster_main, run_main
+from bytewax.testing import cluster_main, run_main
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +21,7 @@ from connectors.elasticsearch_sink import ElasticsearchPartition, ElasticsearchS
 from connectors.sqlite import SqliteWriter
 from tapewatch.documents import Results
 from tapewatch.errors import UserError
+from tests.connectors.sink_flow import flow_of
 
 make: Any = import_module("tests.connectors.made_results")
 server: Any = import_module("tests.elasticsearch_server")
@@ -183,12 +182,6 @@ def test_retention_without_ilm_says_what_to_run(elasticsearch: Any) -> None:
             "this server has no ILM: run `tapewatch prune --days 30` once a day",
         )
         client.close()
-
-
-def flow_of(items: list[tuple[str, Results]], sink: ElasticsearchSink, batch: int = 3) -> Dataflow:
-    flow = Dataflow("results")
-    op.output("out", op.input("in", flow, TestingSource(items, batch)), sink)
-    return flow
 
 
 @pytest.mark.parametrize("workers", [1, 2])

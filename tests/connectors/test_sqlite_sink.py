@@ -9,24 +9,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-import bytewax.operators as op
 import pytest
-from bytewax.dataflow import Dataflow
-from bytewax.testing import TestingSource, cluster_main, run_main
+from bytewax.testing import cluster_main, run_main
 
 from connectors.sqlite_sink import SqliteSink
 from connectors.store_sqlite import SqliteStore
 from tapewatch import stopping
 from tapewatch.documents import Results
 from tapewatch.errors import UserError
+from tests.connectors.sink_flow import flow_of
 
 make: Any = import_module("tests.connectors.made_results")
-
-
-def flow_of(items: list[tuple[str, Results]], sink: SqliteSink, batch: int = 3) -> Dataflow:
-    flow = Dataflow("results")
-    op.output("out", op.input("in", flow, TestingSource(items, batch)), sink)
-    return flow
 
 
 @pytest.mark.parametrize("workers", [1, 2])
