@@ -21,8 +21,8 @@ from tapewatch.credit import acknowledge
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, MINUTE, OHLCV, SECOND, Array, Gap, Tape
 from tapewatch.settings import LiveSettings
-from tests.conftest import SYMBOLS
 from tests.connectors.live_gateway import DATASET, KEY, Gateway, Script
+from tests.made_trades import SYMBOLS
 
 pytest.importorskip("databento")
 

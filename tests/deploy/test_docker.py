@@ -5,27 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import signal
-import sqlite3
 import subprocess
 import sys
-import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from connectors.dbn_writer import write_dbn
-from connectors.market_simulator import MarketSimulation, simulate
 from tapewatch.settings import SinkSettings
-from tests.deploy.test_systemd import answers, free_port
 
 _ROOT = Path(__file__).parents[2]
 _COMPOSE: dict[str, Any] = yaml.safe_load((_ROOT / "docker-compose.yml").read_text())
-_SERVICES: dict[str, dict[str, Any]] = _COMPOSE["services"]
+SERVICES: dict[str, dict[str, Any]] = _COMPOSE["services"]
 #: Those that do one thing and end.
 _ONCE = {"topic", "accounts", "prepare"}
 _OURS = {"prepare", "flow", "dashboard", "feed"}
@@ -76,15 +68,15 @@ FILLED = {
 
 def test_the_file_has_only_what_the_specification_knows() -> None:
     assert {key for key in _COMPOSE if not key.startswith("x-")} == {"name", "services", "volumes"}
-    for name, service in _SERVICES.items():
+    for name, service in SERVICES.items():
         assert service.keys() <= _SERVICE_KEYS, name
         assert re.fullmatch(r"[a-z][a-z0-9-]*", name)
-    assert set(_SERVICES) >= {"kafka", "redpanda", "elasticsearch", "kibana", "flow", "dashboard"}
+    assert set(SERVICES) >= {"kafka", "redpanda", "elasticsearch", "kibana", "flow", "dashboard"}
 
 
-@pytest.mark.parametrize("name", _SERVICES)
+@pytest.mark.parametrize("name", SERVICES)
 def test_images_are_pinned(name: str) -> None:
-    service = _SERVICES[name]
+    service = SERVICES[name]
     assert _PINNED.fullmatch(service["image"]), service["image"]
     assert ("build" in service) == (name in _OURS) == service["image"].startswith("tapewatch:")
     if "build" in service:
@@ -93,31 +85,29 @@ def test_images_are_pinned(name: str) -> None:
 
 
 def test_what_belongs_together_has_one_version() -> None:
-    images = {
-        service["image"].split(":")[0]: service["image"].split(":")[1] for service in _SERVICES.values()
-    }
+    images = {service["image"].split(":")[0]: service["image"].split(":")[1] for service in SERVICES.values()}
     assert images["kibana"] == images["elasticsearch"]
-    assert len(images) == len({service["image"] for service in _SERVICES.values()})
+    assert len(images) == len({service["image"] for service in SERVICES.values()})
     project = (_ROOT / "pyproject.toml").read_text()
     assert f'version = "{images["tapewatch"]}"' in project
 
 
-@pytest.mark.parametrize("name", _SERVICES)
+@pytest.mark.parametrize("name", SERVICES)
 def test_ports_are_those_of_this_machine(name: str) -> None:
-    for port in _SERVICES[name].get("ports", ()):
+    for port in SERVICES[name].get("ports", ()):
         assert re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port), port
 
 
 def test_no_two_services_that_run_together_want_one_port() -> None:
-    together = [s for n, s in _SERVICES.items() if n != "redpanda"]
+    together = [s for n, s in SERVICES.items() if n != "redpanda"]
     ports = [port for service in together for port in service.get("ports", ())]
     assert len(ports) == len(set(ports))
-    assert _SERVICES["kafka"]["ports"] == _SERVICES["redpanda"]["ports"]
+    assert SERVICES["kafka"]["ports"] == SERVICES["redpanda"]["ports"]
 
 
-@pytest.mark.parametrize("name", _SERVICES)
+@pytest.mark.parametrize("name", SERVICES)
 def test_what_stays_is_looked_after(name: str) -> None:
-    service = _SERVICES[name]
+    service = SERVICES[name]
     if name in _ONCE:
         assert not service.keys() & {"healthcheck", "restart", "ports"}
         return
@@ -129,23 +119,23 @@ def test_what_stays_is_looked_after(name: str) -> None:
     assert all(_DURATION.fullmatch(check[key]) for key in ("interval", "timeout", "start_period"))
 
 
-@pytest.mark.parametrize("name", _SERVICES)
+@pytest.mark.parametrize("name", SERVICES)
 def test_dependencies_are_there_and_can_be_met(name: str) -> None:
-    own = set(_SERVICES[name].get("profiles", ()))
-    for other, how in _SERVICES[name].get("depends_on", {}).items():
+    own = set(SERVICES[name].get("profiles", ()))
+    for other, how in SERVICES[name].get("depends_on", {}).items():
         assert how.keys() <= {"condition", "required"}
         assert how["condition"] in _CONDITIONS
         assert (how["condition"] == "service_completed_successfully") == (other in _ONCE)
         if how["condition"] == "service_healthy":
-            assert "healthcheck" in _SERVICES[other]
+            assert "healthcheck" in SERVICES[other]
         # What may be absent must not be required.
-        absent = bool(set(_SERVICES[other].get("profiles", ())) - own)
+        absent = bool(set(SERVICES[other].get("profiles", ())) - own)
         assert how.get("required", True) is not absent
 
 
 def test_volumes_and_files_are_there() -> None:
     named = set()
-    for service in _SERVICES.values():
+    for service in SERVICES.values():
         for volume in service.get("volumes", ()):
             source, target, *mode = volume.split(":")
             assert target.startswith("/")
@@ -158,19 +148,19 @@ def test_volumes_and_files_are_there() -> None:
 
 
 def test_no_secret_stands_in_the_file() -> None:
-    for service in _SERVICES.values():
+    for service in SERVICES.values():
         for variable, value in service.get("environment", {}).items():
             if _SECRET.search(variable):
                 assert _VARIABLE.fullmatch(str(value)), variable
     example = env_example()
-    used = {match[1] for text in texts(_SERVICES) for match in _VARIABLE.finditer(text)}
+    used = {match[1] for text in texts(SERVICES) for match in _VARIABLE.finditer(text)}
     assert used | {"COMPOSE_PROFILES"} == set(example)
     assert all(not value for variable, value in example.items() if _SECRET.search(variable))
     assert set(example["COMPOSE_PROFILES"].split(",")) <= {"kafka", "redpanda", "live"}
     # Where one is needed by all, an empty one stops everything.
     for variable in ("ELASTIC_PASSWORD", "KIBANA_PASSWORD", "RESULTS_PASSWORD", "KIBANA_ENCRYPTION_KEY"):
         uses = [
-            match for text in texts(_SERVICES) for match in _VARIABLE.finditer(text) if match[1] == variable
+            match for text in texts(SERVICES) for match in _VARIABLE.finditer(text) if match[1] == variable
         ]
         assert uses
         assert all((match[2] or "").startswith(":?") for match in uses)
@@ -180,7 +170,7 @@ def test_no_secret_stands_in_the_file() -> None:
 def test_our_services_may_do_little_and_their_settings_are_settings(name: str, tmp_path: Path) -> None:
     if "elasticsearch" not in SinkSettings.model_fields:
         pytest.skip("there is no sink for Elasticsearch")
-    service = _SERVICES[name]
+    service = SERVICES[name]
     assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
     assert service["security_opt"] == ["no-new-privileges:true"]
     ours = {variable: interpolated(str(v), FILLED) for variable, v in service["environment"].items()}
@@ -200,13 +190,13 @@ def test_our_services_may_do_little_and_their_settings_are_settings(name: str, t
 
 
 def test_the_topic_that_is_made_is_the_one_that_is_read() -> None:
-    command = _SERVICES["topic"]["command"]
+    command = SERVICES["topic"]["command"]
     settings = _COMPOSE["x-settings"]
     assert command[command.index("--topic") + 1] == settings["TAPEWATCH_KAFKA__TOPIC"]
     assert command[command.index("--bootstrap-server") + 1] == settings["TAPEWATCH_KAFKA__BROKERS"]
     for broker in ("kafka", "redpanda"):
-        assert _SERVICES[broker]["networks"]["default"]["aliases"] == ["broker"]
-        assert any("broker:9092" in text and "127.0.0.1:9094" in text for text in texts(_SERVICES[broker]))
+        assert SERVICES[broker]["networks"]["default"]["aliases"] == ["broker"]
+        assert any("broker:9092" in text and "127.0.0.1:9094" in text for text in texts(SERVICES[broker]))
 
 
 def test_the_accounts_get_their_passwords_and_rights(tmp_path: Path) -> None:
@@ -215,7 +205,7 @@ def test_the_accounts_get_their_passwords_and_rights(tmp_path: Path) -> None:
     stub = tmp_path / "curl"
     stub.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" END >> {said}\n')
     stub.chmod(0o755)
-    service = _SERVICES["accounts"]
+    service = SERVICES["accounts"]
     env = {variable: interpolated(str(v), FILLED) for variable, v in service["environment"].items()}
     (script,) = service["command"]
     subprocess.run(
@@ -270,89 +260,3 @@ def test_the_image_has_every_extra_that_its_services_need() -> None:
     (packages,) = re.findall(r"^packages = \[(.*)\]$", project, re.MULTILINE)
     for package in re.findall(r'"(\w+)"', packages):
         assert f"\nCOPY {package} {package}\n" in dockerfile
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Run in what stands for ``/var/lib/tapewatch``, with our programs on the ``PATH``."""
-    for variable in os.environ:
-        if variable.upper().startswith(("TAPEWATCH_", "BYTEWAX_", "STREAMLIT_")):
-            monkeypatch.delenv(variable)
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(_ROOT / "tapewatch.toml", tmp_path)
-    return tmp_path
-
-
-def healthy(service: dict[str, Any], env: dict[str, str], port: tuple[int, int]) -> bool:
-    kind, command = service["healthcheck"]["test"]
-    assert kind == "CMD-SHELL"
-    line = interpolated(command, FILLED).replace(str(port[0]), str(port[1]))
-    return subprocess.run(["/bin/sh", "-c", line], env=env, check=False, capture_output=True).returncode == 0
-
-
-def test_the_flow_starts_is_healthy_and_ends(place: Path) -> None:
-    """With the command that stands there, on a file at the market's own pace instead of a topic."""
-    session = simulate(MarketSimulation(symbols=2, minutes=20))
-    write_dbn(place / "day.dbn.zst", session.records, session.symbols)
-    service, port = _SERVICES["flow"], free_port()
-    command = [interpolated(part, FILLED) for part in service["command"]]
-    env = {
-        **os.environ, "TAPEWATCH_SOURCE__PATHS": '["day.dbn.zst"]', "TAPEWATCH_SOURCE__SPEED": "1",
-        "BYTEWAX_DATAFLOW_API_ENABLED": service["environment"]["BYTEWAX_DATAFLOW_API_ENABLED"],
-        "BYTEWAX_DATAFLOW_API_PORT": str(port),
-    }  # fmt: skip
-    for _ in range(2):
-        process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
-        try:
-            deadline = time.monotonic() + 60
-            while not healthy(service, env, (0, 0)):
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
-        finally:
-            process.kill()
-        assert not healthy(service, env, (0, 0))
-    assert len(list((place / "recovery").glob("part-*.sqlite3"))) == 4
-    with closing(sqlite3.connect(place / "tapewatch.db")) as results:
-        assert results.execute("SELECT count(*) FROM counters").fetchone()[0] > 0
-
-
-def test_the_dashboard_starts_and_is_healthy(place: Path) -> None:
-    service, port = _SERVICES["dashboard"], free_port()
-    command = [
-        part.replace("8501", str(port))
-        .replace("/opt/tapewatch", str(_ROOT))
-        .replace("=0.0.0.0", "=127.0.0.1")
-        for part in service["command"]
-    ]
-    process = subprocess.Popen(
-        command, env=dict(os.environ), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        answers(process, f"http://127.0.0.1:{port}/_stcore/health")
-        assert healthy(service, dict(os.environ), (8501, port))
-    finally:
-        process.kill()
-        process.wait()
-    assert not healthy(service, dict(os.environ), (8501, port))
-
-
-def test_the_feeds_health_is_that_of_the_process_that_reads() -> None:
-    service = _SERVICES["feed"]
-    assert service["command"] == ["python", "-m", "flows.live_to_kafka"]
-    kind, command = service["healthcheck"]["test"]
-    assert kind == "CMD-SHELL"
-    line = ["/bin/sh", "-c", interpolated(command, FILLED)]
-    # Other tests may be running such processes of their own.
-    if subprocess.run(line, check=False).returncode != 0:
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)  # spawn_main"])
-        try:
-            time.sleep(0.2)
-            assert subprocess.run(line, check=False).returncode == 0
-        finally:
-            child.kill()
-            child.wait()

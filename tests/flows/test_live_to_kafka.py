@@ -15,8 +15,8 @@ import orjson
 import pytest
 
 from tapewatch.records import TRADE, Array
-from tests.conftest import SYMBOLS
 from tests.connectors.live_gateway import DATASET, KEY, Gateway, Script
+from tests.made_trades import SYMBOLS
 
 pytest.importorskip("databento")
 
