@@ -6,8 +6,10 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
+from connectors.elasticsearch_schema import alias, daily_index
 from connectors.store_questions import Document, Wanted, step_name
 from tapewatch.documents import rfc3339
+from tapewatch.records import DAY
 
 Query = dict[str, Any]
 
@@ -21,6 +23,11 @@ SORT: dict[str, list[Query]] = {
 }
 _NANOSECONDS = "strict_date_optional_time_nanos"
 LATEST = 2**63 - 1
+#: The time of a document that says in which day's index it is.
+_DAY = {"anomalies": "ts_event", "bars": "ts_start", "scores": "ts_start"}
+#: Days that a search names one by one, and how long their names may be together: a server reads an address
+#: of 4,096 bytes.
+_MOST_DAYS, _LONGEST_NAMES = 32, 3_000
 _TIMES = frozenset({"ts_event", "ts_start", "ts_end", "detected_at", "reviewed_at", "ts_first", "ts_last"})
 PROFILE_FIELDS = (
     "user_id", "locations", "merchant_categories", "payment_methods", "hours", "amount_min", "amount_max",
@@ -80,6 +87,11 @@ def coarser_bar(bucket: Query, key: str, step_ns: int) -> Document:
     }
 
 
+def total_of(answer: Query) -> int:
+    """Return how many documents were found, of an answer that counted all."""
+    return int(answer["hits"]["total"]["value"])
+
+
 def buckets_of(answer: Query, name: str) -> list[Query]:
     """Return the buckets of an aggregation."""
     # Without a single index there are no aggregations.
@@ -125,6 +137,28 @@ def range_of(field: str, start: int | None, end: int | None) -> list[Query]:
     if end is not None and end <= LATEST:
         bounds["lt"] = rfc3339(max(end, 0))
     return [{"range": {field: bounds}}] if bounds else []
+
+
+def indices_of(prefix: str, kind: str, query: Sequence[Query]) -> str:
+    """Return the indices to search for documents of a kind: those of the days that the query bounds.
+
+    Each index that is named in vain costs the server something. For more days than an address can name, or
+    without bounds, it is all of the kind.
+
+    >>> indices_of("tapewatch", "bars", range_of("ts_start", 15_985 * DAY, 15_986 * DAY + 1))
+    'tapewatch-bars-2013.10.07,tapewatch-bars-2013.10.08'
+    >>> indices_of("tapewatch", "bars", range_of("ts_start", 15_985 * DAY, None))
+    'tapewatch-bars'
+    """
+    field = _DAY.get(kind)
+    bounds: Query = next((c["range"][field] for c in query if field in c.get("range", ())), {})
+    if "gte" in bounds and "lt" in bounds:
+        first, last = ns_of(bounds["gte"]) // DAY, (ns_of(bounds["lt"]) - 1) // DAY
+        if first <= last < first + _MOST_DAYS:
+            names = ",".join(daily_index(prefix, kind, day) for day in range(first, last + 1))
+            if len(names) <= _LONGEST_NAMES:
+                return names
+    return alias(prefix, kind)
 
 
 def series_filter(start: int | None, end: int | None, **terms: str) -> list[Query]:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
 import orjson
 
 from connectors.elasticsearch_client import check_server, connect, explained
-from connectors.elasticsearch_queries import PAGE, Query, buckets_of, document_of, exact
+from connectors.elasticsearch_queries import (
+    PAGE,
+    Query,
+    buckets_of,
+    document_of,
+    exact,
+    indices_of,
+    total_of,
+)
 from connectors.elasticsearch_schema import alias
 from connectors.store_memory import Memory
 from connectors.store_questions import Document
@@ -50,7 +59,7 @@ class Searching:
                 self._ask(
                     partial(
                         self._client.search,
-                        index=alias(self._settings.index_prefix, kind),
+                        index=indices_of(self._settings.index_prefix, kind, query),
                         ignore_unavailable=True,
                         allow_no_indices=True,
                         allow_partial_search_results=False,
@@ -70,9 +79,21 @@ class Searching:
         # Whatever is done to a document gives it a higher number.
         asked = {"highest": {"max": {"field": "_seq_no"}}, "sum": {"sum": {"field": "_seq_no"}}}
         answers = self._several(kinds, {"size": 0, "track_total_hits": True, "aggs": asked})
-        self._memory.at(
+        version = self._memory.at(
             orjson.dumps([[answer["hits"]["total"], answer.get("aggregations")] for answer in answers])
         )
+        counts = {kind: total_of(answer) for kind, answer in zip(kinds, answers, strict=True)}
+        version.answer(("counts", *kinds), lambda: counts)
+
+    def prepare(self, questions: Sequence[Callable[[], object]]) -> None:
+        """Ask side by side what is remembered and will be asked again; otherwise do nothing."""
+        if self._memory is not None:
+            self.together(questions)
+
+    def together(self, questions: Sequence[Callable[[], Answer]]) -> list[Answer]:
+        """Return the answers to questions that are asked side by side."""
+        with ThreadPoolExecutor(max(len(questions), 1)) as asking:
+            return list(asking.map(lambda question: question(), questions))
 
     def _ask(self, ask: Callable[[], Answer]) -> Answer:
         """Return an answer of all days; one whose index is just being made is waited for."""
@@ -136,8 +157,12 @@ class Searching:
 
     def counts(self, kinds: Sequence[str]) -> dict[str, int]:
         """Return the number of documents of each kind."""
-        answers = self._several(kinds, {"size": 0, "track_total_hits": True})
-        return {kind: answer["hits"]["total"]["value"] for kind, answer in zip(kinds, answers, strict=True)}
+
+        def ask() -> Query:
+            answers = self._several(kinds, {"size": 0, "track_total_hits": True})
+            return {kind: total_of(answer) for kind, answer in zip(kinds, answers, strict=True)}
+
+        return dict(ask() if self._memory is None else self._memory.now.answer(("counts", *kinds), ask))
 
     def _several(self, kinds: Sequence[str], body: Query) -> list[Query]:
         """Return the answers to the same search over each of these kinds."""

@@ -8,7 +8,7 @@ decimals.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
@@ -227,6 +227,17 @@ class Store(ABC):
             "records_per_second": records / seconds if seconds else None,
             "anomalies_per_day": anomalies / seconds * 86_400 if seconds else None,
         }
+
+    def prepare(self, *questions: Callable[[], object]) -> None:  # noqa: B027 - nothing is to be done
+        """Let a store that remembers find out side by side what it is going to be asked.
+
+        Worth it where each answer takes a journey to a server; elsewhere nothing happens.
+
+        Parameters
+        ----------
+        questions
+            Each asks this store something; what they return is not looked at.
+        """
 
     @abstractmethod
     def look_again(self) -> None:

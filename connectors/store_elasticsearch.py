@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
 from connectors.elasticsearch_queries import (
@@ -21,6 +21,7 @@ from connectors.elasticsearch_queries import (
     ns_of,
     series_filter,
     steps_of,
+    total_of,
 )
 from connectors.elasticsearch_search import Searching
 from connectors.sqlite_schema import TABLES
@@ -227,7 +228,7 @@ class ElasticsearchStore(Store):
         answer = self._searching.search("scores", query, size=0, aggs=ends, track_total_hits=True)
         found = answer.get("aggregations", {})
         first, last = (int(found.get(name, {}).get("value") or 0) * MS for name in ends)
-        return answer["hits"]["total"]["value"], first, last
+        return total_of(answer), first, last
 
     def score_rows(
         self, key: str, detector: str, start: int | None, end: int | None, step_ns: int | None
@@ -302,16 +303,24 @@ class ElasticsearchStore(Store):
         """Return the first and the last event time (ns) of bars and anomalies, None without any."""
         # Bars begin and end at whole seconds, which the milliseconds of an aggregation can tell.
         asked = {"first": {"min": {"field": "ts_start"}}, "last": {"max": {"field": "ts_end"}}}
-        found = self._searching.search("bars", size=0, track_total_hits=False, aggs=asked)
+        search, hits = self._searching.search, self._searching.hits
+        questions: list[Callable[[], list[Document]]] = [
+            lambda: [search("bars", size=0, track_total_hits=False, aggs=asked)],
+            lambda: hits("anomalies", [], [{"ts_start": "asc"}], ["ts_start"], 1),
+            lambda: hits("anomalies", [], [{"ts_event": "desc"}], ["ts_event"], 1),
+        ]
+        (found,), first, last = self._searching.together(questions)
         bars = [found.get("aggregations", {}).get(name, {}).get("value") for name in asked]
         ends = [(int(bars[0]) * MS, int(bars[1]) * MS)] if bars[0] is not None else []
-        first = self._searching.hits("anomalies", [], [{"ts_start": "asc"}], ["ts_start"], 1)
-        last = self._searching.hits("anomalies", [], [{"ts_event": "desc"}], ["ts_event"], 1)
         if first and last:
             ends.append((first[0]["ts_start"], last[0]["ts_event"]))
         if not ends:
             return None
         return min(first for first, _ in ends), max(last for _, last in ends)
+
+    def prepare(self, *questions: Callable[[], object]) -> None:
+        """Ask what is going to be asked side by side; see `Store`."""
+        self._searching.prepare(questions)
 
     def look_again(self) -> None:
         """Forget what was remembered if any document has come, changed or gone."""

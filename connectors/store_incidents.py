@@ -33,7 +33,8 @@ def incidents(store: _Answers, limit: int, after: str | None, order: str, wanted
     cursor of anomalies serves, and no page costs more than what is on it.
     """
     found: list[Document] = []
-    size = 2 * limit
+    # Two or three anomalies an incident are usual; what one page has is not asked for in two.
+    size = max(2 * limit, min(4 * limit, 200))
     while len(found) < limit:
         page = store.anomalies(limit=size, after=after, order=order, **wanted)
         named = sorted({row["incident"] for row in page if row["incident"] is not None})

@@ -13,7 +13,7 @@ from dashboard.colours import colours
 from dashboard.health import figures
 from dashboard.reading import look, range_of
 from dashboard.tables import incident_table
-from dashboard.tape import show_tape
+from dashboard.tape import show_tape, tape_questions
 from dashboard.words import RANGES, moment_of, plain
 from tapewatch.settings import Settings
 
@@ -49,12 +49,23 @@ def _live(chosen: str, least: float) -> None:
 
 
 def _show(store: Store, settings: Settings, chosen: str, least: float) -> None:
+    store.prepare(store.totals, store.span, store.series)
     figures(store)
     bounds = range_of(store, chosen)
     if bounds is None:
         return
     start, end = bounds
-    lanes = store.lanes(start, end, step_ns(start, end), min_severity=least, limit=_MOST_KEYS)
+
+    def worst() -> list[Document]:
+        return store.lanes(start, end, step_ns(start, end), min_severity=least, limit=_MOST_KEYS)
+
+    def newest() -> list[Document]:
+        return store.incidents(
+            start=start, end=end, min_severity=least or None, order="newest", limit=_MOST_NEW
+        )
+
+    store.prepare(worst, newest, *tape_questions(store, start, end))
+    lanes = worst()
     _lanes(lanes, start, end, least)
     left, right = st.columns([3, 2])
     with left:
@@ -62,11 +73,8 @@ def _show(store: Store, settings: Settings, chosen: str, least: float) -> None:
         show_tape(store, settings, keys, start, end, least)
     with right:
         st.markdown("**Newest anomalies**")
-        newest = store.incidents(
-            start=start, end=end, min_severity=least or None, order="newest", limit=_MOST_NEW
-        )
-        if newest:
-            opened = incident_table(newest, "newest")
+        if rows := newest():
+            opened = incident_table(rows, "newest")
             if opened is not None:
                 st.switch_page(routes.anomalies(), query_params={"id": opened})
         else:

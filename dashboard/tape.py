@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from connectors.store import Store
+from connectors.store_questions import Document
 from dashboard.colours import colours
 from dashboard.tape_charts import candles, score_line, volumes
 from dashboard.words import DETECTORS
@@ -33,7 +36,7 @@ def show_tape(store: Store, settings: Settings, worst: list[str], start: int, en
             st.selectbox("Scores of", _detectors(settings), key="score", bind="query-params", width=190)
             or DETECTORS[0]
         )
-    bars = store.chart(key, start, end, points=_MOST_BARS)
+    bars = _bars(store, key, start, end)
     if not bars:
         st.info(
             f"No bars of {key} in this range." if known else
@@ -42,12 +45,16 @@ def show_tape(store: Store, settings: Settings, worst: list[str], start: int, en
         )  # fmt: skip
         return
     begin, finish = bars[0]["ts_start"], bars[-1]["ts_end"]
-    found = store.anomalies(
-        key=key, start=begin, end=finish + 1, min_severity=least or None, limit=_MOST_MARKS, order="worst"
-    )
+
+    def marks() -> list[Document]:
+        return store.anomalies(
+            key=key, start=begin, end=finish + 1, min_severity=least or None, limit=_MOST_MARKS, order="worst"
+        )
+
+    store.prepare(marks, lambda: _scores(store, key, detector, begin, finish))
     shown = colours()
     st.vega_lite_chart(
-        candles(bars, found, begin, finish, shown), width="stretch", key="candles",
+        candles(bars, marks(), begin, finish, shown), width="stretch", key="candles",
         alt=f"Prices of {key} with its anomalies",
     )  # fmt: skip
     st.caption(f"{key} · bars of {bars[0]['width']} · diamonds are anomalies, with their reasons")
@@ -59,7 +66,7 @@ def show_scores(
     store: Store, settings: Settings, key: str, detector: str, start: int, end: int, place: str = "scores"
 ) -> None:
     """Show a detector's scores of one key with the threshold, or say why there are none."""
-    rows = store.scores(key, detector, start, end, points=_MOST_SCORES)
+    rows = _scores(store, key, detector, start, end)
     if rows:
         st.vega_lite_chart(
             score_line(rows, start, end, colours()), width="stretch", key=place,
@@ -70,6 +77,20 @@ def show_scores(
         st.caption("Scores are not kept; `sinks.scores = true` keeps those of runs from now on.")
     else:
         st.caption(f"No scores of {detector} in this range.")
+
+
+def tape_questions(store: Store, start: int, end: int) -> list[Callable[[], object]]:
+    """Return what `show_tape` will ask as far as is known: the bars of the key that was shown before."""
+    key = st.session_state.get("key") or st.session_state.get(_FIRST)
+    return [] if key is None else [lambda: _bars(store, key, start, end)]
+
+
+def _bars(store: Store, key: str, start: int, end: int) -> list[Document]:
+    return store.chart(key, start, end, points=_MOST_BARS)
+
+
+def _scores(store: Store, key: str, detector: str, start: int, end: int) -> list[Document]:
+    return store.scores(key, detector, start, end, points=_MOST_SCORES)
 
 
 def _detectors(settings: Settings) -> list[str]:

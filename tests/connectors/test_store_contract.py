@@ -305,7 +305,7 @@ def empty(bare: tuple[Any, Path, Any]) -> Iterator[Both]:
 
 def test_every_question_of_the_interface_is_asked_here() -> None:
     asked = {name for question in QUESTIONS.values() for name in question.__code__.co_names}
-    inner = {"close", "coarser_bars", "look_again", "score_extent", "score_rows"}
+    inner = {"close", "coarser_bars", "look_again", "prepare", "score_extent", "score_rows"}
     assert asked >= {name for name in vars(Store) if not name.startswith("_")} - inner
 
 
