@@ -36,6 +36,12 @@ PROFILE_FIELDS = (
 REVIEW_FIELDS = ("anomaly_id", "transaction_id", "label", "reviewer", "notes", "reviewed_at")
 COUNTER_FIELDS = ("flow", "source", "partition", "name", "value")
 
+#: The first and last times of documents, in whole milliseconds.
+ENDS: Query = {
+    "first": {"min": {"field": "ts_start"}},
+    "last_end": {"max": {"field": "ts_end"}},
+    "last_event": {"max": {"field": "ts_event"}},
+}
 COARSER_AGGREGATIONS: Query = {
     "first": {
         "top_hits": {"size": 1, "_source": ["open"], "sort": [{"ts_start": "asc"}, {"instrument_id": "asc"}]}
@@ -85,6 +91,12 @@ def coarser_bar(bucket: Query, key: str, step_ns: int) -> Document:
         "max_size": None if most is None else int(most),
         "final": not bucket["open_ones"]["doc_count"],
     }
+
+
+def ends_of(answer: Query) -> dict[str, int]:
+    """Return what `ENDS` tell, in ns cut to milliseconds; nothing of what no document has."""
+    told = {name: found["value"] for name, found in answer.get("aggregations", {}).items() if name in ENDS}
+    return {name: int(value) * MS for name, value in told.items() if value is not None}
 
 
 def total_of(answer: Query) -> int:
@@ -147,8 +159,10 @@ def indices_of(prefix: str, kind: str, query: Sequence[Query]) -> str:
 
     >>> indices_of("tapewatch", "bars", range_of("ts_start", 15_985 * DAY, 15_986 * DAY + 1))
     'tapewatch-bars-2013.10.07,tapewatch-bars-2013.10.08'
-    >>> indices_of("tapewatch", "bars", range_of("ts_start", 15_985 * DAY, None))
-    'tapewatch-bars'
+    >>> [indices_of("tapewatch", "bars", range_of("ts_start", 0, end)) for end in (None, 34 * DAY, 0)]
+    ['tapewatch-bars', 'tapewatch-bars', 'tapewatch-bars']
+    >>> len(indices_of("t" * 90, "bars", range_of("ts_start", DAY, 33 * DAY)).split(","))
+    1
     """
     field = _DAY.get(kind)
     bounds: Query = next((c["range"][field] for c in query if field in c.get("range", ())), {})

@@ -12,10 +12,12 @@ import orjson
 
 from connectors.elasticsearch_client import check_server, connect, explained
 from connectors.elasticsearch_queries import (
+    ENDS,
     PAGE,
     Query,
     buckets_of,
     document_of,
+    ends_of,
     exact,
     indices_of,
     total_of,
@@ -77,13 +79,16 @@ class Searching:
         if self._memory is None:
             return
         # Whatever is done to a document gives it a higher number.
-        asked = {"highest": {"max": {"field": "_seq_no"}}, "sum": {"sum": {"field": "_seq_no"}}}
+        asked = {"highest": {"max": {"field": "_seq_no"}}, "sum": {"sum": {"field": "_seq_no"}}, **ENDS}
         answers = self._several(kinds, {"size": 0, "track_total_hits": True, "aggs": asked})
         version = self._memory.at(
             orjson.dumps([[answer["hits"]["total"], answer.get("aggregations")] for answer in answers])
         )
+        # What else these answers tell need not be asked: a search over all days costs the server much.
         counts = {kind: total_of(answer) for kind, answer in zip(kinds, answers, strict=True)}
         version.answer(("counts", *kinds), lambda: counts)
+        for kind, answer in zip(kinds, answers, strict=True):
+            version.answer(("ends", kind), partial(ends_of, answer))
 
     def prepare(self, questions: Sequence[Callable[[], object]]) -> None:
         """Ask side by side what is remembered and will be asked again; otherwise do nothing."""
@@ -163,6 +168,14 @@ class Searching:
             return {kind: total_of(answer) for kind, answer in zip(kinds, answers, strict=True)}
 
         return dict(ask() if self._memory is None else self._memory.now.answer(("counts", *kinds), ask))
+
+    def ends(self, kind: str) -> Query:
+        """Return the least and the largest of the times of a kind's documents, by field; see `ENDS`."""
+
+        def ask() -> Query:
+            return ends_of(self.search(kind, size=0, track_total_hits=False, aggs=ENDS))
+
+        return dict(ask() if self._memory is None else self._memory.now.answer(("ends", kind), ask))
 
     def _several(self, kinds: Sequence[str], body: Query) -> list[Query]:
         """Return the answers to the same search over each of these kinds."""

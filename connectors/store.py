@@ -193,6 +193,10 @@ class Store(ABC):
     def series(self) -> list[Document]:
         """Return each series of bars: key, width, dataset, instrument_id, ``ts_first``, ``ts_last`` (ns)."""
 
+    def bar_keys(self) -> list[str]:
+        """Return the keys that have bars, in order."""
+        return sorted({row["key"] for row in self.series()})
+
     @abstractmethod
     def counts(self) -> dict[str, int]:
         """Return the number of documents of each kind."""

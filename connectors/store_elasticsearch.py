@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Unpack
 
 from connectors.elasticsearch_queries import (
@@ -19,6 +20,7 @@ from connectors.elasticsearch_queries import (
     document_of,
     filters,
     ns_of,
+    range_of,
     series_filter,
     steps_of,
     total_of,
@@ -290,6 +292,11 @@ class ElasticsearchStore(Store):
             )
         ]
 
+    def bar_keys(self) -> list[str]:
+        """Return the keys that have bars, in order, at a third of what the series cost."""
+        keys = [{"key": {"terms": {"field": "key"}}}]
+        return sorted(bucket["key"]["key"] for bucket in self._searching.composite("bars", [], keys, {}))
+
     def counts(self) -> dict[str, int]:
         """Return the number of documents of each kind."""
         return self._searching.counts(TABLES)
@@ -301,22 +308,28 @@ class ElasticsearchStore(Store):
 
     def span(self) -> tuple[int, int] | None:
         """Return the first and the last event time (ns) of bars and anomalies, None without any."""
+        ends = []
         # Bars begin and end at whole seconds, which the milliseconds of an aggregation can tell.
-        asked = {"first": {"min": {"field": "ts_start"}}, "last": {"max": {"field": "ts_end"}}}
-        search, hits = self._searching.search, self._searching.hits
-        questions: list[Callable[[], list[Document]]] = [
-            lambda: [search("bars", size=0, track_total_hits=False, aggs=asked)],
-            lambda: hits("anomalies", [], [{"ts_start": "asc"}], ["ts_start"], 1),
-            lambda: hits("anomalies", [], [{"ts_event": "desc"}], ["ts_event"], 1),
-        ]
-        (found,), first, last = self._searching.together(questions)
-        bars = [found.get("aggregations", {}).get(name, {}).get("value") for name in asked]
-        ends = [(int(bars[0]) * MS, int(bars[1]) * MS)] if bars[0] is not None else []
-        if first and last:
-            ends.append((first[0]["ts_start"], last[0]["ts_event"]))
+        if bars := self._searching.ends("bars"):
+            ends.append((bars["first"], bars["last_end"]))
+        if known := self._searching.ends("anomalies"):
+            # Of anomalies they tell where to look.
+            first, last = self._searching.together(
+                [
+                    partial(self._first_in, "ts_start", "asc", known["first"]),
+                    partial(self._first_in, "ts_event", "desc", known["last_event"]),
+                ]
+            )
+            ends.append((first, last))
         if not ends:
             return None
         return min(first for first, _ in ends), max(last for _, last in ends)
+
+    def _first_in(self, field: str, order: str, ms: int) -> int:
+        """Return the first time in an order, ns, of the anomalies' times in a millisecond that has some."""
+        found = self._searching.hits("anomalies", range_of(field, ms, ms + MS), [{field: order}], [field], 1)
+        # Another may have taken them away since.
+        return int(found[0][field]) if found else ms
 
     def prepare(self, *questions: Callable[[], object]) -> None:
         """Ask what is going to be asked side by side; see `Store`."""

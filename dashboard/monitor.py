@@ -49,7 +49,7 @@ def _live(chosen: str, least: float) -> None:
 
 
 def _show(store: Store, settings: Settings, chosen: str, least: float) -> None:
-    store.prepare(store.totals, store.span, store.series)
+    store.prepare(store.totals, store.span, store.bar_keys)
     figures(store)
     bounds = range_of(store, chosen)
     if bounds is None:

@@ -20,7 +20,7 @@ _MOST_BARS, _MOST_MARKS, _MOST_SCORES = 240, 200, 600
 
 def show_tape(store: Store, settings: Settings, worst: list[str], start: int, end: int, least: float) -> None:
     """Let a key be chosen, that of the worst anomaly to begin with, and show its tape."""
-    known = list(dict.fromkeys(row["key"] for row in store.series()))
+    known = store.bar_keys()
     keys = sorted({*known, *worst})
     if not keys:
         return

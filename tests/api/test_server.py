@@ -145,6 +145,21 @@ def test_a_wrong_start_is_one_line(tmp_path: Path) -> None:
     assert TOKEN not in line
 
 
+def test_a_server_that_is_away_or_lets_nobody_in_is_told_at_the_start(
+    tmp_path: Path, secured_elasticsearch: Any
+) -> None:
+    name = "sinks__elasticsearch__"
+    chosen = {"sinks__kinds": '["elasticsearch"]'}
+    line = refused(tmp_path, **chosen, **{f"{name}url": "http://127.0.0.1:9"})
+    assert "`sinks.elasticsearch.url` http://127.0.0.1:9 does not answer: connection refused" in line
+    place = {f"{name}url": secured_elasticsearch.url, f"{name}ca_certs": str(secured_elasticsearch.ca_certs)}
+    for who in ({}, {f"{name}username": "hub", f"{name}password": TOKEN}, {f"{name}api_key": TOKEN}):
+        line = refused(tmp_path, **chosen, **place, **who)
+        assert f"{secured_elasticsearch.url} does not let us in (401)" in line
+        assert TOKEN not in line
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     program = "import runpy, sys; sys.modules['fastapi'] = None; runpy.run_module('api', run_name='__main__')"
     done = subprocess.run(

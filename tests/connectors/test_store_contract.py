@@ -250,6 +250,7 @@ QUESTIONS: dict[str, Callable[[Store], Any]] = {
     "reviews page by page": lambda s: pages_of_reviews(s, 1) + pages_of_reviews(s, 3),
     "reviews of one": lambda s: s.reviews(anomaly_id=f"{1:032x}") + s.reviews(reviewer="me") + s.reviews(label=0),
     "series": lambda s: s.series(),
+    "bar_keys": lambda s: s.bar_keys(),
     "counts": lambda s: s.counts(),
     "counters": lambda s: s.counters(),
     "totals": lambda s: s.totals(),

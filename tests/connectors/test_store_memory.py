@@ -9,6 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import elastic_transport
+import pytest
+
 from connectors.elasticsearch_bulk import BulkWriter
 from connectors.elasticsearch_client import connect
 from connectors.elasticsearch_schema import create
@@ -16,6 +19,7 @@ from connectors.sqlite import SqliteWriter
 from connectors.store_elasticsearch import ElasticsearchStore
 from connectors.store_memory import Memory
 from connectors.store_sqlite import SqliteStore
+from tapewatch.errors import UserError
 from tapewatch.settings_elasticsearch import ElasticsearchSettings
 
 make: Any = import_module("tests.connectors.made_results")
@@ -82,3 +86,38 @@ def test_elasticsearch_forgets_when_it_is_told_to_look_again(
             store.look_again()
             assert [row["revision"] for row in store.anomalies()] == wanted
     client.close()
+
+
+def test_what_elasticsearch_was_prepared_for_is_not_asked_again(
+    elasticsearch_settings: ElasticsearchSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(elasticsearch_settings)
+    create(client, elasticsearch_settings)
+    writer = BulkWriter(client, elasticsearch_settings)
+    writer.write([make.results(anomalies=[make.anomaly(1)], bars=[make.bars(1, 2, 3)])])
+    writer.refresh()
+    client.close()
+    requests: list[str] = []
+    perform = elastic_transport.Transport.perform_request
+
+    def counted(transport: Any, method: str, target: str, **rest: Any) -> Any:
+        requests.append(target)
+        return perform(transport, method, target, **rest)
+
+    monkeypatch.setattr(elastic_transport.Transport, "perform_request", counted)
+    with (
+        ElasticsearchStore(elasticsearch_settings) as plain,
+        ElasticsearchStore(elasticsearch_settings, remember=True) as store,
+    ):
+        requests.clear()
+        plain.prepare(plain.span, plain.anomalies)
+        assert requests == []
+        store.look_again()
+        store.prepare(store.span, store.bar_keys, store.anomalies)
+        assert len(requests) == 5  # of the span two: its milliseconds came with the look
+        answers = store.span(), store.bar_keys(), store.anomalies(), store.counts()
+        assert len(requests) == 5
+        assert answers == (plain.span(), plain.bar_keys(), plain.anomalies(), plain.counts())
+        assert answers[1] == ["SPY"]
+        with pytest.raises(UserError, match="`order` must be one of"):
+            store.prepare(store.span, partial(store.anomalies, order="best"))
