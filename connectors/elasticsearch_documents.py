@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 
 from connectors.elasticsearch_schema import daily_index, document_id, index_of, timeless_index
+from connectors.plain_state import plain
 from connectors.sqlite_early import Leftovers, Settled
 from tapewatch.documents import (
     ANOMALY_FIELDS,
@@ -25,6 +26,7 @@ from tapewatch.documents import (
     BarTable,
     Early,
     LateTable,
+    PublishedJudge,
     Results,
     ScoreTable,
     bar_rows,
@@ -139,6 +141,8 @@ def _operations(results: Results, prefix: str, source: str, now: int) -> Iterato
         yield from _scores(scores, results.flow, prefix)
     if results.late is not None:
         yield from _late(results.late, results.dataset, prefix)
+    for judge in results.judges:
+        yield _judge(judge, prefix, source)
     index = timeless_index(prefix, "counters")
     for name, value in results.counters.items():
         counter = {
@@ -152,6 +156,18 @@ def _operations(results: Results, prefix: str, source: str, now: int) -> Iterato
         yield Operation(
             "counters", index, place, orjson.dumps(counter, option=_NUMPY), (value,), external=value
         )
+
+
+def _judge(judge: PublishedJudge, prefix: str, source: str) -> Operation:
+    document = {
+        "source": source, "partition": judge.partition, "version": judge.version,
+        "ts_last": rfc3339(judge.ts_last), "transactions": judge.transactions,
+        "state": orjson.dumps(plain(judge.state)).decode(),
+    }  # fmt: skip
+    return Operation(
+        "judges", timeless_index(prefix, "judges"), document_id("judges", source, judge.partition),
+        orjson.dumps(document), (judge.ts_last, judge.transactions), external=judge.ts_last,
+    )  # fmt: skip
 
 
 def _anomaly(row: tuple[Any, ...], prefix: str, now: int) -> Operation:

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
 #: Raised whenever a mapping changes; kept as the ``version`` of the templates.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: Kinds of documents with an index for each day of their events.
 DAILY = ("anomalies", "bars", "scores", "late", "reviews")
-#: Kinds that have no day: what is usual for a user, what a flow counted, which anomalies are told early, and
-#: documents that were refused.
-TIMELESS = ("profiles", "counters", "provisional", "dead-letters")
+#: Kinds that have no day: what is usual for a user, what a flow counted, which anomalies are told early,
+#: documents that were refused, and what predictions are made with.
+TIMELESS = ("profiles", "counters", "provisional", "dead-letters", "judges")
 KINDS = (*DAILY, *TIMELESS)
 _TIMELESS_SUFFIX = "all"
 
@@ -85,6 +85,7 @@ MAPPINGS: dict[str, dict[str, Any]] = {
         **_fields(_OBJECT, "locations", "merchant_categories", "payment_methods", "hours"),
         **_fields(_NUMBER, "amount_min", "amount_max", "amount_mean", "threshold"),
         **_fields(_WHOLE, "transactions", "anomalies"),
+        "state": _KEPT,
     },
     "late": {
         **_fields(_TIME, "@timestamp", "ts_event", "ts_recv", "ts_clock"),
@@ -102,6 +103,12 @@ MAPPINGS: dict[str, dict[str, Any]] = {
     "counters": {
         **_fields(_WORD, "flow", "source", "partition", "name"),
         **_fields(_WHOLE, "value"),
+    },
+    "judges": {
+        **_fields(_WORD, "source", "partition"),
+        **_fields(_WHOLE, "version", "transactions"),
+        "ts_last": _TIME,
+        "state": _KEPT,
     },
     "dead-letters": {
         **_fields(_TIME, "@timestamp"),

@@ -16,7 +16,7 @@ from tapewatch.settings_elasticsearch import ElasticsearchSettings
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-#: What a flow writes; reviews and profiles are not of its making.
+#: What a flow writes; reviews stay, and what is known of users and payments.
 _RESULTS = ("anomalies", "bars", "scores", "late", "counters")
 #: Names in one request, as a URL must not be too long.
 _NAMES = 50

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 _ARRAY, _TUPLE, _TABLE = "array", "tuple", "table"
-_DTYPES = frozenset({"uint8", "uint32", "int64", "uint64", "float64"})
+_DTYPES = frozenset({"bool", "uint8", "uint16", "uint32", "uint64", "int32", "int64", "float32", "float64"})
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - whatever a state is made of

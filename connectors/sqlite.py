@@ -10,11 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import orjson
+
+from connectors.plain_state import plain
 from connectors.sqlite_early import Leftovers, Settled, left_in, mark
 from connectors.sqlite_schema import committing, explain, open_for_writing
 from tapewatch.documents import (
     ANOMALY_FIELDS,
     BAR_FIELDS,
+    JUDGE_FIELDS,
     PAYMENT_FIELDS,
     PROFILE_FIELDS,
     SCORE_FIELDS,
@@ -86,6 +90,12 @@ def _inode(path: Path) -> int:
 _PAYMENT = f"UPDATE anomalies SET {', '.join(f'{name} = ?' for name in PAYMENT_FIELDS)} WHERE id = ?"  # noqa: S608
 # What is written again after a crash is older than what is there.
 _PROFILES = _upsert("profiles", PROFILE_FIELDS, ("user_id",), "excluded.ts_last >= profiles.ts_last")
+_JUDGES = _upsert(
+    "judges",
+    JUDGE_FIELDS,
+    ("source", "partition"),
+    "(excluded.ts_last, excluded.transactions) >= (judges.ts_last, judges.transactions)",
+)
 _LATE = _upsert("late", LATE_FIELDS, ("key", "dataset", "instrument_id", "ts_clock", "ordinal"), "true")
 
 
@@ -146,7 +156,7 @@ class SqliteWriter:
         if not (
             counters
             or any(
-                r.anomalies or r.deleted or r.judged or r.late or r.bars or r.scores or r.profiles
+                r.anomalies or r.deleted or r.judged or r.late or r.bars or r.scores or r.profiles or r.judges
                 for r in results
             )
         ):
@@ -159,6 +169,7 @@ class SqliteWriter:
                 connection.executemany(_SCORES, scores)
                 connection.executemany(_LATE, late)
                 connection.executemany(_PROFILES, chain.from_iterable(r.profiles for r in results))
+                connection.executemany(_JUDGES, self._judges(results))
                 connection.executemany(_COUNTERS, counters)
                 new = self._write_anomalies_of(results)
         except sqlite3.Error as error:
@@ -169,6 +180,14 @@ class SqliteWriter:
         # Afterwards: what was written into a file that is gone must not be taken for stored.
         self._check_in_place()
         return new
+
+    def _judges(self, results: Sequence[Results]) -> list[tuple[Any, ...]]:
+        # Of several only the newest is worth its room.
+        newest = {judge.partition: judge for r in results for judge in r.judges}
+        return [
+            (self._source, *judge[:-1], orjson.dumps(plain(judge.state)).decode())
+            for judge in newest.values()
+        ]
 
     def _write_anomalies_of(self, several: Sequence[Results]) -> int:
         if self._leftovers is None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from tapewatch.errors import UserError
 
 #: Raised whenever a table changes; kept in ``PRAGMA user_version``.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 #: "tape" in ASCII, in the file's header: tells our files from those of other programs.
 APPLICATION_ID = 0x74617065
 #: Seconds that a writer waits for another one.
@@ -41,7 +41,10 @@ _TABLES = (
     """CREATE TABLE profiles (
     user_id TEXT PRIMARY KEY NOT NULL, locations TEXT, merchant_categories TEXT, payment_methods TEXT,
     hours TEXT, amount_min REAL, amount_max REAL, amount_mean REAL, transactions INTEGER, anomalies INTEGER,
-    threshold REAL, ts_first INTEGER, ts_last INTEGER)""",
+    threshold REAL, ts_first INTEGER, ts_last INTEGER, state TEXT)""",
+    """CREATE TABLE judges (
+    source TEXT NOT NULL, partition TEXT NOT NULL, version INTEGER NOT NULL, ts_last INTEGER NOT NULL,
+    transactions INTEGER NOT NULL, state TEXT NOT NULL, PRIMARY KEY (source, partition))""",
     """CREATE TABLE reviews (
     anomaly_id TEXT, transaction_id TEXT, label INTEGER NOT NULL CHECK (label IN (0, 1)), reviewer TEXT,
     notes TEXT, reviewed_at INTEGER NOT NULL,
@@ -76,7 +79,7 @@ _INDICES = (
     "CREATE INDEX reviews_by_transaction ON reviews (transaction_id)",
 )
 #: Names of the tables, as the contract lists them, our own last.
-TABLES = ("anomalies", "bars", "scores", "profiles", "reviews", "late", "counters", "provisional")
+TABLES = ("anomalies", "bars", "scores", "profiles", "reviews", "late", "counters", "provisional", "judges")
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:

@@ -23,7 +23,7 @@ from connectors.sqlite_schema import (
 from tapewatch.errors import UserError
 from tapewatch.records import DAY
 
-#: What a flow writes; reviews and profiles are not of its making.
+#: What a flow writes; reviews stay, and what is known of users and payments.
 _RESULTS = ("anomalies", "bars", "scores", "late", "counters")
 
 

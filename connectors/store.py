@@ -15,6 +15,7 @@ from typing import Self, Unpack
 
 from connectors.store_incidents import incidents, verdicts
 from connectors.store_questions import STEPS, Document, Wanted, WantedReviews, check_points
+from tapewatch.documents import PublishedJudge
 from tapewatch.errors import UserError
 from tapewatch.settings import WIDTHS, Settings
 
@@ -178,6 +179,26 @@ class Store(ABC):
         self, user_id: str | None = None, *, limit: int = 100, after: str | None = None
     ) -> list[Document]:
         """Return what is usual for users, by ``user_id``; those behind the user ``after`` if it is given."""
+
+    def profile(self, user_id: str) -> Document | None:
+        """Return what is usual for a user, None for one who is not known."""
+        return next(iter(self.profiles(user_id)), None)
+
+    @abstractmethod
+    def profile_states(self, user_ids: Sequence[str]) -> dict[str, str]:
+        """Return the exact state of users' profiles by user, for predictions; those not known are missing."""
+
+    @abstractmethod
+    def judges(self) -> list[Document]:
+        """Return what the transaction flow has published for predictions, without its state.
+
+        Rows hold ``source``, ``partition``, ``ts_last`` (ns) and ``transactions``, the newest first, equal
+        ones by name.
+        """
+
+    @abstractmethod
+    def judge(self, source: str, partition: str) -> PublishedJudge | None:
+        """Return what was published of a partition with its state, None if there is none."""
 
     @abstractmethod
     def reviews(

@@ -11,6 +11,7 @@ from connectors.elasticsearch_queries import (
     COUNTER_FIELDS,
     LATEST,
     MS,
+    PAGE,
     PROFILE_FIELDS,
     REVIEW_FIELDS,
     SORT,
@@ -28,6 +29,7 @@ from connectors.elasticsearch_queries import (
 from connectors.elasticsearch_search import Searching
 from connectors.sqlite_schema import TABLES
 from connectors.store import Store
+from connectors.store_judges import judge_of
 from connectors.store_questions import (
     ORDERS,
     Document,
@@ -39,7 +41,14 @@ from connectors.store_questions import (
     place_of,
     review_place_of,
 )
-from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS, rfc3339
+from tapewatch.documents import (
+    ANOMALY_FIELDS,
+    BAR_FIELDS,
+    JUDGE_FIELDS,
+    SCORE_FIELDS,
+    PublishedJudge,
+    rfc3339,
+)
 from tapewatch.errors import UserError
 from tapewatch.settings_elasticsearch import ElasticsearchSettings
 
@@ -257,6 +266,27 @@ class ElasticsearchStore(Store):
         query = [{"term": {"user_id": user_id}}] if user_id is not None else []
         behind = None if after is None else [after]
         return self._searching.hits("profiles", query, [{"user_id": "asc"}], PROFILE_FIELDS, limit, behind)
+
+    def profile_states(self, user_ids: Sequence[str]) -> dict[str, str]:
+        """Return the exact state of users' profiles; see `Store`."""
+        found: dict[str, str] = {}
+        for first in range(0, len(user_ids), PAGE):
+            query: list[Query] = [{"terms": {"user_id": list(user_ids[first : first + PAGE])}}]
+            rows = self._searching.hits("profiles", query, [{"user_id": "asc"}], ("user_id", "state"), PAGE)
+            found |= {row["user_id"]: row["state"] for row in rows if row["state"] is not None}
+        return found
+
+    def judges(self) -> list[Document]:
+        """Return what the transaction flow has published; see `Store`."""
+        sort: list[Query] = [{"ts_last": "desc"}, {"source": "asc"}, {"partition": "asc"}]
+        fields = ("source", "partition", "ts_last", "transactions")
+        return self._searching.hits("judges", [], sort, fields, PAGE)
+
+    def judge(self, source: str, partition: str) -> PublishedJudge | None:
+        """Return what was published of a partition; see `Store`."""
+        query: list[Query] = [{"term": {"source": source}}, {"term": {"partition": partition}}]
+        rows = self._searching.hits("judges", query, [{"ts_last": "desc"}], JUDGE_FIELDS, 1)
+        return judge_of(rows[0]) if rows else None
 
     def reviews(
         self, *, limit: int = 100, after: str | None = None, **wanted: Unpack[WantedReviews]

@@ -27,6 +27,7 @@ from connectors.sqlite_queries import (
 )
 from connectors.sqlite_schema import TABLES, explain, open_for_reading
 from connectors.store import Store
+from connectors.store_judges import judge_of
 from connectors.store_memory import Memory
 from connectors.store_questions import (
     ORDERS,
@@ -41,12 +42,14 @@ from connectors.store_questions import (
     review_place_of,
     step_name,
 )
+from tapewatch.documents import PROFILE_FIELDS, PublishedJudge
 from tapewatch.errors import UserError
 
 _FIRST, _LAST = -(2**63), 2**63 - 1
 #: Names of columns, and rows.
 _Answer = tuple[list[str], list[tuple[Any, ...]]]
 _MOST_REMEMBERED = 1_000
+_PROFILE = ", ".join(name for name in PROFILE_FIELDS if name != "state")
 _PROFILE_OBJECTS = ("locations", "merchant_categories", "payment_methods", "hours")
 
 
@@ -269,8 +272,8 @@ class SqliteStore(Store):
     ) -> list[Document]:
         """Return what is usual for users; see `Store`."""
         rows = self._rows(
-            "SELECT * FROM profiles WHERE (?1 IS NULL OR user_id = ?1) AND (?2 IS NULL OR user_id > ?2) "
-            "ORDER BY user_id LIMIT ?3",
+            f"SELECT {_PROFILE} FROM profiles WHERE (?1 IS NULL OR user_id = ?1) "  # noqa: S608
+            "AND (?2 IS NULL OR user_id > ?2) ORDER BY user_id LIMIT ?3",
             user_id,
             after,
             limit,
@@ -279,6 +282,31 @@ class SqliteStore(Store):
             for name in _PROFILE_OBJECTS:
                 row[name] = None if row[name] is None else orjson.loads(row[name])
         return rows
+
+    def profile_states(self, user_ids: Sequence[str]) -> dict[str, str]:
+        """Return the exact state of users' profiles; see `Store`."""
+        rows = self._rows(
+            "SELECT user_id, state FROM profiles WHERE state NOT NULL AND user_id IN "
+            "(SELECT value FROM json_each(?))",
+            orjson.dumps(list(user_ids)).decode(),
+        )
+        return {row["user_id"]: row["state"] for row in rows}
+
+    def judges(self) -> list[Document]:
+        """Return what the transaction flow has published; see `Store`."""
+        return self._rows(
+            "SELECT source, partition, ts_last, transactions FROM judges ORDER BY ts_last DESC, 1, 2"
+        )
+
+    def judge(self, source: str, partition: str) -> PublishedJudge | None:
+        """Return what was published of a partition; see `Store`."""
+        rows = self._rows(
+            "SELECT partition, version, ts_last, transactions, state FROM judges "
+            "WHERE source = ? AND partition = ?",
+            source,
+            partition,
+        )
+        return judge_of(rows[0]) if rows else None
 
     def reviews(
         self, *, limit: int = 100, after: str | None = None, **wanted: Unpack[WantedReviews]

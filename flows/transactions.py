@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from bytewax.dataflow import Dataflow
@@ -16,18 +17,19 @@ from flows.metrics import metrics_of, timed
 from flows.sinks import sinks_of
 from operators.dataflow import store
 from operators.transaction_dataflow import judge_transactions, transactions, user_profiles
-from operators.transaction_detectors import Classifier, transaction_detectors
+from operators.transaction_detectors import Classifier
 from operators.transaction_feedback import FeedbackSettings
-from operators.transaction_judge import TransactionJudgeSettings
+from operators.transaction_scoring import TransactionJudgeSettings
+from operators.transaction_settings import judging
 from tapewatch.errors import UserError
-from tapewatch.records import DAY, SECOND
+from tapewatch.records import DAY
 from tapewatch.settings import Settings
 from tapewatch.transactions import Transactions
 
 
 def payments(settings: Settings) -> Dataflow:
     """Return the transaction flow as the settings describe it."""
-    judging, idle_ns = _judging(settings), settings.transactions.profiles.idle_days * DAY
+    wanted = _judging(settings)
     origin_of = settings.transactions.source
     metrics = metrics_of(settings, "transactions", origin_of.name, 1, live=origin_of.kind == "kafka")
     sinks = sinks_of(settings, origin_of.name, 1, metrics)
@@ -35,32 +37,21 @@ def payments(settings: Settings) -> Dataflow:
 
     flow = Dataflow("transactions")
     batches = transactions("transactions", flow, timed(origin, metrics))
-    parts = user_profiles("users", batches, idle_ns) if judging.personal else None
-    judged = judge_transactions("judge", batches, parts, judging)
+    parts = user_profiles("users", batches, wanted.idle_ns) if wanted.personal else None
+    judged = judge_transactions("judge", batches, parts, wanted)
     store("results", judged, sinks)
     return flow
 
 
 def _judging(settings: Settings) -> TransactionJudgeSettings:
-    wanted = settings.transactions
-    detectors = transaction_detectors(wanted.detectors)
-    if not detectors:
-        raise UserError("all sections of `transactions.detectors` are switched off; at least one must be on")
-    classifier = next((d for d in detectors if isinstance(d, Classifier)), None)
-    feedback = None
-    if wanted.feedback.reviews and classifier is not None:
-        _require_river()
-        assume = int(wanted.feedback.assume_legitimate_days * DAY)
-        feedback = FeedbackSettings(wanted.feedback.remember, assume, classifier.learning_rate)
-    return TransactionJudgeSettings(
-        detectors=detectors,
-        budget=wanted.alerts_per_day,
-        personal=wanted.mode == "personal",
-        keep_scores=settings.sinks.scores,
-        source=wanted.source.name,
-        feedback=feedback,
-        feedback_step_ns=wanted.feedback.step_seconds * SECOND,
-    )
+    without, wanted = judging(settings), settings.transactions.feedback
+    classifier = next((d for d in without.detectors if isinstance(d, Classifier)), None)
+    if not wanted.reviews or classifier is None:
+        return without
+    _require_river()
+    assume = int(wanted.assume_legitimate_days * DAY)
+    feedback = FeedbackSettings(wanted.remember, assume, classifier.learning_rate)
+    return replace(without, feedback=feedback)
 
 
 def _require_river() -> None:

@@ -18,7 +18,8 @@ from models.transaction_training import in_order
 from operators.transaction_detectors import transaction_detectors
 from operators.transaction_feedback import FeedbackSettings
 from operators.transaction_history import History
-from operators.transaction_judge import TransactionJudge, TransactionJudgeSettings
+from operators.transaction_judge import TransactionJudge
+from operators.transaction_scoring import TransactionJudgeSettings
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, HOUR, Array, Floats
 from tapewatch.transactions import Review, Transactions

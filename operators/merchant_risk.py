@@ -53,6 +53,15 @@ class MerchantRisk:
             "days": self._days.copy(),
         }  # fmt: skip
 
+    def reviewed(self) -> dict[str, Any]:
+        """Return what `risks` needs elsewhere: a `snapshot` of the merchants that have counts, no others."""
+        names = list(self._rows)
+        counted = np.flatnonzero(self._all[: len(names)].any(axis=1))
+        return {
+            "names": tuple(names[row] for row in counted.tolist()), "all": self._all[counted],
+            "frauds": self._frauds[counted], "days": self._days.copy(),
+        }  # fmt: skip
+
     def rows(self, merchants: Words, *, new: bool = False) -> Array:
         """Return the row of each merchant, -1 for one that is not known; ``new`` makes it known."""
         known = self._rows

@@ -55,6 +55,10 @@ class Population:
         units = (self._middle.copy(), self._below.copy(), self._above.copy())
         return {"ring": self._ring[: min(self._seen, _KEPT)].copy(), "seen": self._seen, "units": units}
 
+    def published(self) -> dict[str, Any]:
+        """Return what measures as this does elsewhere but cannot learn: a `snapshot` without the values."""
+        return self.snapshot() | {"ring": self._ring[:0].copy()}
+
     @property
     def ready(self) -> bool:
         """Whether there are units yet."""

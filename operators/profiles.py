@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
+from operators.profile_text import written
 from tapewatch.places import distance_km
 from tapewatch.records import DAY, HOUR
 from tapewatch.transactions import Row
@@ -155,8 +156,11 @@ class Profile:
         self.categories, self.locations, self.merchants = dict(categories), dict(locations), dict(merchants)
         self.methods, self.devices = dict(methods), dict(devices)
 
-    def document(self, user: str) -> tuple[Any, ...]:
-        """Return what is shown of the profile, in the order of `tapewatch.documents.PROFILE_FIELDS`."""
+    def document(self, user: str, partition: str) -> tuple[Any, ...]:
+        """Return what is published of the profile, in the order of `tapewatch.documents.PROFILE_FIELDS`.
+
+        The last field is its exact state as `profile_text.written` has it, with the partition it is of.
+        """
         amounts = sorted(self.amounts)
         total = 0.0
         for amount in amounts:
@@ -168,7 +172,7 @@ class Profile:
             user, *(orjson.dumps(count).decode() for count in counts),
             amounts[0] if amounts else None, amounts[-1] if amounts else None,
             total / len(amounts) if amounts else None, self.seen, self.alarms, _STRANGE, self.first,
-            self.last,
+            self.last, written(self.snapshot(), partition),
         )  # fmt: skip
 
     def idle(self, clock: int, idle_ns: int) -> bool:

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from operators.calibrate import Calibration
+from operators.calibrate import Calibration, Verdicts
 from operators.detector import Explanation
 from operators.detector import amount as figure
 from operators.profiles import Measured
 from operators.scale import Scale
 from operators.severities import severities
 from operators.transaction_features import CONTRADICTIONS, FEATURES, Features
-from tapewatch.records import Array, Floats
+from tapewatch.records import DAY, Array, Floats, Int64s
 from tapewatch.transactions import Transactions
 
 _USUAL = Measured._fields.index("usual_amount")
@@ -32,16 +32,69 @@ _LEARNED = {
 _COMMONEST = 100.0
 
 
-class _Budgeted(Calibration):
+class StreamCalibration(Calibration):
     """The calibration of one stream, whose severity of 50 is what it shows as often as the budget allows."""
 
+    _next_day: StreamCalibration | None = None
+
     def severity(self, rows: Array, scores: Floats) -> Floats:
+        """Return severities of 0 to 100 of one score per row, by the latest fits."""
         fits = self._rows[rows]
         fits["per_day"] = np.maximum(fits["per_day"] / self._budget, _COMMONEST)
         return severities(fits, scores)
 
+    def published(self) -> dict[str, Any]:
+        """Return a `snapshot` of plain arrays: the table of rows column by column."""
+        saved = self.snapshot()
+        rows = saved["rows"]
+        columns = {name: np.ascontiguousarray(rows[name]) for name in rows.dtype.names}
+        return saved | {"rows": columns}
 
-def calibration(scale: Scale, budget: float, resume: dict[str, Any] | None) -> Calibration:
+    def outlook(self, scores: Floats, times: Int64s) -> Verdicts:
+        """Judge scores, each as if it came next in the stream; nothing is learned.
+
+        Parameters
+        ----------
+        scores
+            Float64, shape ``(n,)``; NaN is not judged.
+        times
+            Int64 ns, shape ``(n,)``.
+        """
+        alarm = np.zeros(len(scores), bool)
+        threshold, severity = np.full(len(scores), np.inf), np.full(len(scores), np.nan)
+        known = np.flatnonzero(~np.isnan(scores))
+        if self._used and len(known):
+            later = times[known] // DAY > self._rows["day"][0]
+            for places, begun in ((known[~later], False), (known[later], True)):
+                if len(places):
+                    told = self._repeated(len(places), begun)
+                    verdicts = told.look(np.arange(len(places)), scores[places], times[places])
+                    alarm[places], threshold[places] = verdicts.alarm, verdicts.threshold
+                    severity[places] = verdicts.severity
+        return Verdicts(alarm, threshold, severity)
+
+    def _repeated(self, count: int, begun: bool) -> StreamCalibration:
+        """Return copies of what is known side by side, so that each score meets its own; or of a new day."""
+        source = self
+        if begun:
+            if self._next_day is None:
+                self._next_day = self._copy(1)
+                midnight = (self._rows["day"][:1] + 1) * DAY
+                self._next_day._new_days(np.zeros(1, np.intp), midnight // DAY, midnight)
+            source = self._next_day
+        return source._copy(count)
+
+    def blank(self, count: int) -> Array:
+        """Return a table of rows, as `snapshot` has it, with nothing in it."""
+        return np.zeros(count, self._rows.dtype)
+
+    def _copy(self, count: int) -> StreamCalibration:
+        saved = self.snapshot()
+        repeated = {name: np.repeat(values[:1], count, axis=0) for name, values in saved.items()}
+        return StreamCalibration(self._scale, self._budget, self._gap, repeated)
+
+
+def calibration(scale: Scale, budget: float, resume: dict[str, Any] | None) -> StreamCalibration:
     """Return the calibration of a detector for a whole stream.
 
     Parameters
@@ -53,7 +106,13 @@ def calibration(scale: Scale, budget: float, resume: dict[str, Any] | None) -> C
     resume
         A snapshot to go on from.
     """
-    return _Budgeted(scale, budget, -1, resume)
+    if resume is not None and isinstance(resume["rows"], dict):  # as published
+        columns, counts = resume["rows"], resume["counts"].astype(np.int32)
+        rows = StreamCalibration(scale, budget, -1).blank(len(counts))
+        for name in rows.dtype.names or ():
+            rows[name] = columns[name]
+        resume = resume | {"rows": rows, "counts": counts}
+    return StreamCalibration(scale, budget, -1, resume)
 
 
 class Explainer:
@@ -75,11 +134,22 @@ class Explainer:
 
     def together(self, strongest: Explanation, carried: dict[str, float]) -> Explanation:
         """Return the explanation of the ensemble: the strongest member's words, the members' shares."""
+        return replace(strongest, contributions=self.shares(carried))
+
+    def shares(self, carried: dict[str, float]) -> dict[str, float]:
+        """Return what each member carries of the ensemble's score, in all 1."""
         total = 0.0
         for part in carried.values():
             total += part
         shares = {name: part / total for name, part in carried.items() if part > 0} if total else {}
-        return replace(strongest, contributions=shares or dict.fromkeys(carried, 1.0 / max(len(carried), 1)))
+        return shares or dict.fromkeys(carried, 1.0 / max(len(carried), 1))
+
+    def unremarkable(
+        self, feature: str, batch: Transactions, index: int, features: Features, measured: Floats
+    ) -> str:
+        """Return a sentence on a row that is no anomaly, with the feature that is furthest from usual."""
+        said = _said(feature, batch, index, features, measured)[2]
+        return f"{batch.users[index]}: nothing out of the ordinary; furthest from usual: {said}"
 
 
 def _said(

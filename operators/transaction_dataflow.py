@@ -21,7 +21,8 @@ from operators import profiles as profiles_
 from operators import transaction_judge as judge_
 from operators.dataflow import Telling
 from operators.profiles import Profile
-from operators.transaction_judge import Part, TransactionJudge, TransactionJudgeSettings
+from operators.transaction_judge import Part, TransactionJudge
+from operators.transaction_scoring import TransactionJudgeSettings
 from tapewatch import stopping
 from tapewatch.documents import Results
 from tapewatch.transactions import Row, Transactions
@@ -114,7 +115,7 @@ class _Profiles(StatefulBatchLogic[UserRows, tuple[str, Part], tuple[Any, ...]])
             _note(partition, rows[-1].clock)
             seen, document = self._profile.seen, None
             if seen >= self._published + _PUBLISHED or self._profile.streak or not self._published:
-                self._published, document = seen, self._profile.document(user)
+                self._published, document = seen, self._profile.document(user, partition)
             found.append((partition, Part(seq, tuple(indices), tuple(measured), document)))
         if self._due is None:
             # Not all at once: they are spread by their names.
@@ -135,7 +136,9 @@ class _Profiles(StatefulBatchLogic[UserRows, tuple[str, Part], tuple[Any, ...]])
         if self._profile.seen == self._published:
             return [], False
         self._published = self._profile.seen
-        return [(self._partition, Part(-1, (), (), self._profile.document(self._user)))], False
+        return [
+            (self._partition, Part(-1, (), (), self._profile.document(self._user, self._partition)))
+        ], False
 
     def snapshot(self) -> tuple[Any, ...]:
         return (self._user, self._partition, self._published, self._profile.snapshot())
@@ -158,6 +161,9 @@ class _Judge(StatefulBatchLogic[Transactions | Part, Results, State]):
         if last:
             found.append(self._logic.last_profiles(last))
         return found, False
+
+    def on_eof(self) -> tuple[Iterable[Results], bool]:
+        return [self._logic.last()], False
 
     def snapshot(self) -> State:
         return self._logic.snapshot()

@@ -96,6 +96,15 @@ class TransactionFeatures:
             "surprise": self._surprise.copy(),
         }  # fmt: skip
 
+    def published(self) -> dict[str, Any]:
+        """Return what measures as this does elsewhere but cannot learn."""
+        return self.snapshot() | {"population": self._population.published()}
+
+    @property
+    def seen(self) -> int:
+        """Transactions that were learned."""
+        return self._seen
+
     @property
     def ready(self) -> bool:
         """Whether enough is known of the population."""

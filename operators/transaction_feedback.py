@@ -8,8 +8,6 @@ with AdaGrad, over steps of the features, so that its answer need not be a strai
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,27 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from operators.merchant_risk import RISKS, MerchantRisk
-from operators.transaction_features import FEATURES
+from operators.merchant_risk import MerchantRisk
+from operators.transaction_lessons import INPUTS, Lessons, name_hash
 from tapewatch import stopping
-from tapewatch.records import DAY, Array, Floats, Int64s
+from tapewatch.records import Array, Int64s
 from tapewatch.transactions import Review, Transactions
 
 #: Of transactions taken for legitimate one in so many is learned, and counts for all of them.
 _ONE_IN = 4
 _CLIP = 4.0
-#: How long a confirmed fraud makes a user's next transactions suspect, and how many are remembered.
-_SUSPECT_DAYS, _FRAUDS = 14, 8
-_USERS = 100_000
-#: How much each false alarm makes a user's next alarm rarer, and a confirmed one commoner.
-_LENIENCE, _MOST_LENIENCE = 0.1, 0.5
-_STEPS = {
-    "amount": (2.0, 3.0, 4.0), "amount_linear": (2.0, 2.5, 3.0, 3.5, 4.0, 5.0), "own_amount": (2.0, 4.0),
-    "own_linear": (2.0, 3.0, 4.0, 6.0), "transactions_1h": (2.0, 4.0), "distance": (3.0, 8.0),
-}  # fmt: skip
-_STEP_PLACES = [(FEATURES.index(name), step) for name, steps in _STEPS.items() for step in steps]
-_OWN_LINEAR, _RECENT = FEATURES.index("own_linear"), FEATURES.index("own_recent")
-_INPUTS = 1 + len(FEATURES) + len(_STEP_PLACES) + 1 + len(RISKS) + 3
+#: How many confirmed frauds of a user are remembered, and how many users.
+_FRAUDS, _USERS = 8, 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +47,7 @@ class FeedbackSettings:
     learning_rate: float
 
 
-class Feedback:
+class Feedback(Lessons):
     """Everything reviews have taught.
 
     Parameters
@@ -76,19 +64,17 @@ class Feedback:
         self, settings: FeedbackSettings, detectors: Sequence[str], resume: dict[str, Any] | None = None
     ) -> None:
         self._settings, self._detectors = settings, tuple(detectors)
+        super().__init__()
         size = settings.remember
         self._ids, self._times = np.zeros(size, np.uint64), np.zeros(size, np.int64)
-        self._inputs = np.zeros((size, _INPUTS), np.float32)
+        self._inputs = np.zeros((size, INPUTS), np.float32)
         self._merchant, self._users = np.full(size, -1, np.int32), np.zeros(size, np.uint64)
         self._alarmed, self._labels = np.zeros(size, np.uint32), np.full(size, -1, np.int8)
         self._seen, self._settled = 0, 0
-        self._model, self._weights = _model(settings.learning_rate), np.zeros(_INPUTS)
-        self.labels = 0
+        self._model = _model(settings.learning_rate)
         self.counters: dict[str, int] = {}
-        self._frauds: dict[int, tuple[int, ...]] = {}
-        self._lenience: dict[int, int] = {}
-        self._risk = MerchantRisk(None if resume is None else resume["risk"])
         if resume is not None:
+            self._risk = MerchantRisk(resume["risk"])
             self._restore(resume)
         self._places = {int(name): place for place, name in enumerate(self._ids.tolist()) if name}
 
@@ -141,68 +127,6 @@ class Feedback:
         self._frauds, self._lenience = dict(saved["frauds"]), dict(saved["lenience"])
         self._renew()
 
-    def inputs(self, batch: Transactions, values: Array) -> Array:
-        """Return what the classifier is shown of transactions, float32, shape ``(n, inputs)``."""
-        found = np.zeros((len(batch), _INPUTS), np.float32)
-        found[:, 0] = 1.0
-        wide = np.minimum(np.maximum(values, -2.0), 8.0)
-        found[:, 1 : 1 + len(FEATURES)] = wide / 4.0
-        at = 1 + len(FEATURES)
-        for feature, step in _STEP_PLACES:
-            found[:, at] = values[:, feature] > step
-            at += 1
-        found[:, at] = np.maximum(wide[:, _RECENT], 0) * np.maximum(wide[:, _OWN_LINEAR], 0) / 16.0
-        rows = self._risk.rows(batch.word("merchant_id"))
-        found[:, at + 1 : at + 1 + len(RISKS)] = self._risk.risks(rows, batch.times)
-        if self._frauds:
-            for place, (user, ts) in enumerate(zip(batch.users, batch.times.tolist(), strict=True)):
-                known = self._frauds.get(_hash(user))
-                if known:
-                    number = sum(1 for time in known if ts - time < _SUSPECT_DAYS * DAY)
-                    found[place, -3:] = (
-                        number / 4.0,
-                        number > 0,
-                        number * max(wide[place, _OWN_LINEAR], 0) / 8.0,
-                    )
-        return found
-
-    def score(self, inputs: Array) -> Floats:
-        """Return the odds of a fraud, NaN as long as nothing has been learned."""
-        if not self.labels:
-            return np.full(len(inputs), np.nan)
-        total = np.zeros(len(inputs))
-        for column, weight in enumerate(self._weights.tolist()):
-            if weight:
-                total += inputs[:, column].astype(np.float64) * weight
-        return np.exp(np.minimum(total, 30.0))
-
-    def shares(self, inputs: Array) -> dict[str, float]:
-        """Return how much of the classifier's answer for one row each feature carries, in all 1."""
-        carried = np.maximum(self._weights * inputs.astype(np.float64), 0.0).tolist()
-        told = dict.fromkeys((*FEATURES, "merchant", "user"), 0.0)
-        for place, name in enumerate(FEATURES):
-            told[name] += carried[1 + place]
-        at = 1 + len(FEATURES)
-        for feature, _ in _STEP_PLACES:
-            told[FEATURES[feature]] += carried[at]
-            at += 1
-        told["own_recent"] += carried[at]
-        for place in range(at + 1, at + 1 + len(RISKS)):
-            told["merchant"] += carried[place]
-        for place in range(len(carried) - 3, len(carried)):
-            told["user"] += carried[place]
-        total = 0.0
-        for part in told.values():
-            total += part
-        return {name: part / total for name, part in told.items()} if total else {**told, "amount": 1.0}
-
-    def lenience(self, users: Sequence[str]) -> Floats:
-        """Return by how much each user's scores are to be multiplied: below 1 after false alarms."""
-        if not self._lenience:
-            return np.ones(len(users))
-        sizes = (_LENIENCE * self._lenience.get(_hash(user), 0) for user in users)
-        return np.array([math.exp(-min(max(size, -_MOST_LENIENCE), _MOST_LENIENCE)) for size in sizes])
-
     def remember(self, batch: Transactions, inputs: Array, alarmed: Array) -> None:
         """Keep judged transactions for their labels; ``alarmed`` has a bit for each detector, uint32."""
         rows = self._risk.rows(batch.word("merchant_id"), new=True)
@@ -212,8 +136,8 @@ class Feedback:
             if self._seen >= size:
                 self._places.pop(int(self._ids[place]), None)
                 self._settled = max(self._settled, self._seen - size + 1)
-            number = _hash(name)
-            self._ids[place], self._users[place] = number, _hash(user)
+            number = name_hash(name)
+            self._ids[place], self._users[place] = number, name_hash(user)
             self._times[place], self._merchant[place] = batch.times[index], rows[index]
             self._inputs[place], self._alarmed[place] = inputs[index], alarmed[index]
             self._labels[place] = -1
@@ -222,7 +146,7 @@ class Feedback:
 
     def learn(self, review: Review) -> None:
         """Learn one label."""
-        place = self._places.get(_hash(review.transaction_id))
+        place = self._places.get(name_hash(review.transaction_id))
         if place is None:
             self._add("reviews_unknown")
             return
@@ -292,10 +216,6 @@ def _bound(known: dict[int, Any]) -> None:
     """Forget who has been reviewed longest ago."""
     if len(known) > _USERS:
         del known[next(iter(known))]
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") | 1
 
 
 def _model(rate: float) -> Any:  # noqa: ANN401 - River has no types

@@ -43,7 +43,7 @@ def profiles_of(batches: Iterable[Transactions], idle_days: int) -> list[tuple[A
     history = History(idle_days * DAY)
     for batch in batches:
         history.measure(batch)
-    return [profile.document(user) for user, profile in sorted(history.profiles.items())]
+    return [profile.document(user, "") for user, profile in sorted(history.profiles.items())]
 
 
 def featured(batches: Iterable[Transactions], *, personal: bool, idle_ns: int) -> Iterator[Features]:

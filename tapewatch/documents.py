@@ -61,8 +61,9 @@ PAYMENT_FIELDS = (
 )  # fmt: skip
 PROFILE_FIELDS = (
     "user_id", "locations", "merchant_categories", "payment_methods", "hours", "amount_min", "amount_max",
-    "amount_mean", "transactions", "anomalies", "threshold", "ts_first", "ts_last",
+    "amount_mean", "transactions", "anomalies", "threshold", "ts_first", "ts_last", "state",
 )  # fmt: skip
+JUDGE_FIELDS = ("source", "partition", "version", "ts_last", "transactions", "state")
 
 
 class Payment(NamedTuple):
@@ -75,6 +76,20 @@ class Payment(NamedTuple):
     location: str | None
     payment_method: str | None
     risk_level: str
+
+
+class PublishedJudge(NamedTuple):
+    """What a partition of the transaction flow knows, for predictions.
+
+    ``ts_last`` (ns) is the partition's clock, ``transactions`` how many it has judged, ``state`` of numbers,
+    texts, arrays, tuples and tables (`operators.transaction_published`), ``version`` that of its form.
+    """
+
+    partition: str
+    version: int
+    ts_last: int
+    transactions: int
+    state: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +199,8 @@ class Results:
         The source partition's clock with this batch, ns; 0 where it is not told.
     profiles
         Users' profiles as they are now, in the order of `PROFILE_FIELDS`.
+    judges
+        What the transaction flow publishes for predictions, the newest last.
     """
 
     partition: str
@@ -203,6 +220,7 @@ class Results:
     late: LateTable | None = None
     clock: int = 0
     profiles: list[tuple[Any, ...]] = field(default_factory=list)
+    judges: list[PublishedJudge] = field(default_factory=list)
 
 
 def anomaly_id(flow: str, source: str, detector: str, key: str, instrument_id: int, *place: int | str) -> str:

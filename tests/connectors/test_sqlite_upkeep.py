@@ -44,12 +44,14 @@ def path(tmp_path: Path) -> Path:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("INSERT INTO reviews VALUES (?, NULL, 1, 'me', '', 5)", (make.anomaly(0).id,))
         connection.execute("INSERT INTO profiles (user_id) VALUES ('u')")
+        connection.execute("INSERT INTO judges VALUES ('', 'p', 1, 5, 9, '[]')")
         connection.commit()
     return path
 
 
 FULL = {
     "anomalies": 3, "bars": 5, "scores": 2, "profiles": 1, "reviews": 1, "late": 4, "counters": 1, "provisional": 1,
+    "judges": 1,
 }  # fmt: skip
 
 
@@ -97,7 +99,7 @@ def test_create_is_safe_to_repeat(tmp_path: Path, path: Path) -> None:
 
 def test_wipe_keeps_what_people_made(path: Path) -> None:
     assert wipe(path) == {"anomalies": 3, "bars": 5, "scores": 2, "late": 4, "counters": 1}
-    assert counts(path) == dict.fromkeys(FULL, 0) | {"reviews": 1, "profiles": 1}
+    assert counts(path) == dict.fromkeys(FULL, 0) | {"reviews": 1, "profiles": 1, "judges": 1}
     assert set(wipe(path).values()) == {0}
 
 
@@ -146,7 +148,7 @@ def test_prune_is_by_the_day_of_the_event(tmp_path: Path, days: int) -> None:
 
 def test_prune_keeps_reviews_profiles_and_counters(path: Path) -> None:
     assert prune(path, 0, make.MONDAY + DAY) == {"anomalies": 3, "bars": 5, "scores": 2, "late": 4}
-    assert counts(path) == dict.fromkeys(FULL, 0) | {"reviews": 1, "profiles": 1, "counters": 1}
+    assert counts(path) == dict.fromkeys(FULL, 0) | {"reviews": 1, "profiles": 1, "judges": 1, "counters": 1}
 
 
 def test_prune_refuses(path: Path) -> None:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from operators.transaction_detectors import KNOWN, transaction_detectors
 from operators.transaction_feedback import FeedbackSettings
 from operators.transaction_history import History
-from operators.transaction_judge import Part, TransactionJudge, TransactionJudgeSettings
+from operators.transaction_judge import Part, TransactionJudge
+from operators.transaction_scoring import TransactionJudgeSettings
 from tapewatch.documents import Anomaly
 from tapewatch.errors import UserError
 from tapewatch.records import DAY
