@@ -22,6 +22,7 @@ from tapewatch.documents import (
     PAYMENT_FIELDS,
     PROFILE_FIELDS,
     SCORE_FIELDS,
+    PublishedJudge,
     Results,
     anomaly_row,
     bar_rows,
@@ -182,8 +183,12 @@ class SqliteWriter:
         return new
 
     def _judges(self, results: Sequence[Results]) -> list[tuple[Any, ...]]:
-        # Of several only the newest is worth its room.
-        newest = {judge.partition: judge for r in results for judge in r.judges}
+        # Of several only the newest is worth the work.
+        newest: dict[str, PublishedJudge] = {}
+        for judge in (judge for r in results for judge in r.judges):
+            known = newest.get(judge.partition)
+            if known is None or judge[2:4] >= known[2:4]:
+                newest[judge.partition] = judge
         return [
             (self._source, *judge[:-1], orjson.dumps(plain(judge.state)).decode())
             for judge in newest.values()

@@ -148,8 +148,10 @@ class Explainer:
         self, feature: str, batch: Transactions, index: int, features: Features, measured: Floats
     ) -> str:
         """Return a sentence on a row that is no anomaly, with the feature that is furthest from usual."""
-        said = _said(feature, batch, index, features, measured)[2]
-        return f"{batch.users[index]}: nothing out of the ordinary; furthest from usual: {said}"
+        reason = f"{batch.users[index]}: nothing out of the ordinary"
+        if features.values[index, FEATURES.index(feature)] < 1:
+            return reason
+        return f"{reason}; furthest from usual: {_said(feature, batch, index, features, measured)[2]}"
 
 
 def _said(

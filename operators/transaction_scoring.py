@@ -22,7 +22,7 @@ from operators.transaction_detectors import (
     TransactionDetector,
     TransactionEnsemble,
 )
-from operators.transaction_features import FEATURES, Features, TransactionFeatures
+from operators.transaction_features import FEATURES, POPULATION, Features, TransactionFeatures
 from operators.transaction_feedback import Feedback, FeedbackSettings
 from operators.transaction_lessons import Lessons
 from tapewatch.records import DAY, Array, Floats
@@ -284,11 +284,15 @@ class TransactionForecast(TransactionScores):
         )  # fmt: skip
 
     def unremarkable(
-        self, name: str, batch: Transactions, measured: Floats, scored: Scored, index: int
+        self, name: str, batch: Transactions, measured: Floats, scored: Scored, index: int, *, own: bool
     ) -> tuple[str, dict[str, float]]:
-        """Return a sentence on a row that is no anomaly, and how much each part carries of its score."""
+        """Return a sentence on a row that is no anomaly, and how much each part carries of its score.
+
+        ``own`` says whether there is a profile that the sentence may speak of.
+        """
         features = scored.features
-        furthest = FEATURES[int(features.values[index].argmax())]
+        told = features.values[index] if own else features.values[index, : len(POPULATION)]
+        furthest = FEATURES[int(told.argmax())]
         reason = self._explainer.unremarkable(furthest, batch, index, features, measured[index])
         if name == "ensemble":
             return reason, self._explainer.shares(_carried(scored, index))

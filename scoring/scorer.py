@@ -151,7 +151,8 @@ class Scorer:
 
     def _cold_start(self) -> _Judge:
         if self._cold is None:
-            settings, scoring = cold_start(self._settings)
+            settings, scoring = forecast(cold_start())
+            # Its clock is that of a simulation.
             self._cold = {"told": (0, 0), "settings": settings, "forecast": scoring, "clock": 0}
         return self._cold
 

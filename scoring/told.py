@@ -55,17 +55,21 @@ def predictions(
             told = forecast.explained(name, batch, measured, scored, index)
             reason, contributions = told.reason, dict(told.contributions)
         else:
-            reason, contributions = forecast.unremarkable(name, batch, measured, scored, index)
+            reason, contributions = forecast.unremarkable(
+                name, batch, measured, scored, index, own=bool(own[index])
+            )
         found.append(
             {
                 "transaction_id": batch.ids[index],
                 "is_anomaly": alarm,
-                "anomaly_score": severity / 100,
+                "anomaly_score": round(severity / 100, 5),
                 "risk_level": risk_level(severity),
                 "reason": reason,
                 "contributions": contributions,
                 "basis": "cold start" if cold else "profile" if own[index] else "population",
-                "detectors": {n: float(severities[place, index]) / 100 for place, n in enumerate(names)},
+                "detectors": {
+                    n: round(float(severities[place, index]) / 100, 5) for place, n in enumerate(names)
+                },
             }
         )
     return found

@@ -54,10 +54,19 @@ def _train(name: str, patterns: list[str], out: Path, seed: int) -> None:
     from models.training import KINDS, train
 
     payments = ("transactions_isolation_forest", "transactions_autoencoder")
-    if name not in KINDS + payments:
-        raise UserError(f"NAME must be one of {', '.join(KINDS + payments)}, was {name!r}")
+    cold_start = "transactions_cold_start"
+    if name not in (*KINDS, *payments, cold_start):
+        known = ", ".join((*KINDS, *payments, cold_start))
+        raise UserError(f"NAME must be one of {known}, was {name!r}")
     if not 0 <= seed < 2**32:
         raise UserError(f"`--seed` must be from 0 to {2**32 - 1}, was {seed}")
+    if name == cold_start:
+        from models.transaction_cold_start import make
+
+        out.mkdir(parents=True, exist_ok=True)
+        told = make(out)
+        typer.echo(f"{out / name}.json: what is known after {told['transactions']:,} simulated transactions")
+        return
     if name in payments:
         _transactions(name, patterns, out, seed)
         return

@@ -49,6 +49,7 @@ def stored(path: Path) -> dict[str, Any]:
             f"SELECT {', '.join(fields)} FROM anomalies ORDER BY id"  # noqa: S608
         ).fetchall(),
         "profiles": connection.execute("SELECT * FROM profiles ORDER BY user_id").fetchall(),
+        "judges": connection.execute("SELECT * FROM judges").fetchall(),
         "counters": connection.execute("SELECT name, value FROM counters ORDER BY name").fetchall(),
     }
     connection.close()
