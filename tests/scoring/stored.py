@@ -26,7 +26,7 @@ IDLE = 180 * DAY
 
 def settings(path: Path) -> Settings:
     """Return settings whose store is this file."""
-    return Settings(sinks={"sqlite": {"path": str(path)}})  # type: ignore[arg-type]
+    return Settings(sinks={"sqlite": {"path": str(path)}})
 
 
 def rows(first: int = 0, last: int | None = None) -> list[dict[str, Any]]:

@@ -143,7 +143,8 @@ def test_standard_mode_asks_no_profile(tmp_path: Path) -> None:
 
 def test_the_settings_of_the_flow_count_and_those_of_its_partition(tmp_path: Path) -> None:
     (row,) = rows(2_400, 2_401)
-    for partition, changes in (("a", {"half_space_trees": {"enabled": False}}), ("b", {})):
+    without: dict[str, Any] = {"half_space_trees": {"enabled": False}}
+    for partition, changes in (("a", without), ("b", {})):
         flow = Flow(partition=partition, **changes)
         flow.until(600)
         flow.publish(tmp_path / "r.db")
