@@ -17,11 +17,13 @@ from api.flow_process import FlowProcess
 from api.guard import Guard
 from api.live import live
 from api.metrics import metrics
+from api.predictions import predictions
 from api.problems import PROBLEMS, Json, handle
 from api.request_log import RequestLog
 from api.results import results
 from api.reviews import reviews
 from api.store import opened
+from api.users import users
 from tapewatch.errors import UserError
 from tapewatch.settings import Settings
 
@@ -63,6 +65,8 @@ def described(settings: Settings) -> FastAPI:
     token = [Depends(HTTPBearer(auto_error=False))] if settings.api.token else []
     app.include_router(_service(settings))
     for routes in (metrics(settings, process), results(settings), reviews(settings), flow(process)):
+        app.include_router(routes, dependencies=token)
+    for routes in (predictions(settings), users(settings)):
         app.include_router(routes, dependencies=token)
     app.include_router(live(settings))
     return app

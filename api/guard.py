@@ -16,6 +16,8 @@ from tapewatch.listening import has_token, is_this_machine
 
 #: Bytes that the body of a request may have.
 MOST_BYTES: Final = 65_536
+#: Where more is allowed.
+_LONGER: Final = {"/predict/batch": 8 << 20}
 #: What is answered without a token: they say nothing of the results, and a browser cannot send one for them.
 OPEN_PATHS: Final = frozenset({"/health", "/docs", "/openapi.json"})
 
@@ -68,6 +70,7 @@ class Guard:
         if "transfer-encoding" in headers:
             return 411, "a body must be sent with its length, not in chunks"
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or len(length) > 18 or int(length) > MOST_BYTES:
-            return 413, f"a body may have at most {MOST_BYTES:,} bytes"
+        most = _LONGER.get(path, MOST_BYTES)
+        if not length.isdecimal() or len(length) > 18 or int(length) > most:
+            return 413, f"a body may have at most {most:,} bytes"
         return None

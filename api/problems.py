@@ -68,14 +68,19 @@ def in_words(errors: Sequence[Any]) -> tuple[str, str | None]:
     first = errors[0]
     names = [str(name) for name in first["loc"][1:]]
     if first["type"] == "json_invalid":
-        return f"the body is no JSON: {first['ctx']['error']} at byte {names[0]}", "body"
+        place = f" at byte {names[0]}" if names else ""
+        return f"the body is no JSON: {first['ctx']['error']}{place}", "body"
     field = ".".join(names) or "body"
     if first["type"] == "extra_forbidden":
         return f"unknown field `{field}`", field
     if first["type"] == "missing":
         return f"`{field}` is missing", field
     message = first["msg"].removeprefix("Value error, ")
-    message = message.replace("Input should", "must").replace("String should", "must")
+    message = (
+        message.replace("Input should", "must")
+        .replace("String should", "must")
+        .replace("List should", "must")
+    )
     # No field of a request is a secret; `key` is a symbol here.
     return f"`{field}` {message}, was {shown('', first['input'])}", field
 

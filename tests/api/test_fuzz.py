@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,8 @@ from jsonschema import Draft202012Validator
 from starlette.testclient import TestClient
 
 from connectors.sqlite import SqliteWriter
+from operators.profiles import Profile
+from tests.connectors.made_payments import payments
 
 make: Any = import_module("tests.connectors.made_results")
 serving: Any = import_module("tests.api.serving")
@@ -52,6 +55,29 @@ REVIEW = st.fixed_dictionaries(
         "more": JSON,
     },
 )
+NUMBER = st.none() | st.floats() | st.integers() | JSON
+WORD = st.none() | st.text(max_size=20) | st.integers() | JSON
+PAYMENT = st.fixed_dictionaries(
+    {
+        "transaction_id": st.just("t") | WORD,
+        "timestamp": VALID["start"] | st.integers(631_152_000 * 10**9, 4_102_444_800 * 10**9) | JSON,
+        "user_id": st.sampled_from(["u1", "u2"]) | WORD,
+        "amount": st.floats(0, 1e14) | NUMBER,
+    },
+    optional={
+        **dict.fromkeys(["merchant_category", "merchant_id", "location", "payment_method", "device"], WORD),
+        **dict.fromkeys(
+            ["location_distance_km", "transaction_count_1h", "total_amount_24h", "hour"],
+            st.floats(0, 30) | NUMBER,
+        ),
+        **dict.fromkeys(["is_online", "is_weekend"], st.booleans() | JSON),
+        "day_of_week": st.integers(0, 6) | NUMBER,
+        "time_since_last_transaction_minutes": st.floats(0, 1e9) | NUMBER,
+        "more": JSON,
+    },
+)
+USUAL = {"transaction_id": "t", "timestamp": "2024-05-01T12:00:00", "user_id": "u1", "amount": 12.5}
+ODD_PAYMENT = PAYMENT | PAYMENT.map(lambda row: row | USUAL) | JSON
 START = st.fixed_dictionaries({"flow": JSON}, optional={"source": st.just("configured") | JSON})
 
 
@@ -62,6 +88,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
         anomalies = [make.anomaly(n, key="QQQ" if n % 2 else "SPY") for n in range(1, 10)]
         anomalies.append(make.anomaly(10, severity=float("nan"), contributions={}))
         writer.write([make.results(anomalies=anomalies, bars=[make.bars(1, 2)], counters={"records": 5})])
+        profile = Profile()
+        for row in payments().part(np.arange(20)).rows():
+            profile.update(row[1])
+        writer.write([make.results(profiles=[profile.document("u1", "")])])
     made: TestClient = serving.client(folder)
     return made
 
@@ -88,7 +118,7 @@ def check(document: dict[str, Any], method: str, path: str, answer: Any) -> None
 
 def test_every_operation_is_tried_and_described(document: dict[str, Any]) -> None:
     tried = {("get", path) for path in PLAIN} | {("get", path) for path in QUERIES}
-    tried |= {("post", path) for path in BODIES}
+    tried |= {("post", path) for path in BODIES} | {("get", path) for path in PATHS}
     described = {(method, path) for path, methods in document["paths"].items() for method in methods}
     assert described == tried
     for method, path in described:
@@ -100,7 +130,12 @@ def test_every_operation_is_tried_and_described(document: dict[str, Any]) -> Non
 
 PLAIN = ("/health", "/status", "/metrics", "/api/stats")
 QUERIES = ("/api/anomalies", "/api/reviews")
-BODIES = {"/api/reviews": REVIEW, "/start": START, "/stop": JSON}
+BODIES = {
+    "/api/reviews": REVIEW, "/start": START, "/stop": JSON, "/predict": ODD_PAYMENT,
+    "/predict/batch": st.lists(ODD_PAYMENT, max_size=3)
+    | st.fixed_dictionaries({"transactions": st.lists(ODD_PAYMENT, max_size=3) | JSON}) | JSON,
+}  # fmt: skip
+PATHS = {"/api/users/{user_id}": st.sampled_from(["u1", "nobody"]) | ODD}
 
 
 @pytest.mark.parametrize("path", PLAIN)
@@ -155,6 +190,19 @@ def test_any_body(client: TestClient, document: dict[str, Any], path: str, data:
     answer = client.post(path, content=raw, headers={"Content-Type": kind})
     check(document, "post", path, answer)
     assert path not in STARTS or answer.status_code in (400, 422), answer.text
+
+
+@pytest.mark.parametrize("path", PATHS)
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_any_name_in_a_path(
+    client: TestClient, document: dict[str, Any], path: str, data: st.DataObject
+) -> None:
+    name = quote(data.draw(PATHS[path]).encode("utf-8", "replace"), safe="")
+    answer = client.get(path.format(user_id=name))
+    if "%2F" not in name and name not in ("", ".", ".."):
+        check(document, "get", path, answer)
+    assert answer.status_code < 500
 
 
 @settings(max_examples=50, deadline=None)
