@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException
 from fastapi.security import HTTPBearer
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -39,7 +40,16 @@ def application(settings: Settings) -> ASGIApp:
 
     Its flow, if one runs, is stopped when the application ends.
     """
-    return RequestLog(Guard(described(settings), settings.api.token))
+    inner: ASGIApp = Guard(described(settings), settings.api)
+    if settings.api.cors_origins:
+        inner = CORSMiddleware(
+            inner,
+            allow_origins=settings.api.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
+    return RequestLog(inner)
 
 
 def described(settings: Settings) -> FastAPI:
@@ -62,7 +72,7 @@ def described(settings: Settings) -> FastAPI:
     )
     handle(app)
     # Says in the description that a token is asked for; whether it is right the door has seen to.
-    token = [Depends(HTTPBearer(auto_error=False))] if settings.api.token else []
+    token = [Depends(HTTPBearer(auto_error=False))] if settings.api.secret else []
     app.include_router(_service(settings))
     for routes in (metrics(settings, process), results(settings), reviews(settings), flow(process)):
         app.include_router(routes, dependencies=token)

@@ -29,7 +29,8 @@ class Problem(BaseModel):
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The body cannot be read."},
     401: {"model": Problem, "description": "The bearer token is missing or wrong."},
-    403: {"model": Problem, "description": "The request comes from another site's page."},
+    403: {"model": Problem, "description": "The token lacks the scope, or another site's page asks."},
+    429: {"model": Problem, "description": "Too many requests; `Retry-After` says when to ask again."},
     422: {"model": Problem, "description": "A parameter or field is wrong; `field` names it."},
     503: {"model": Problem, "description": "The results cannot be read or written at the moment."},
 }

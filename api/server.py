@@ -30,7 +30,7 @@ def serve(settings: Settings) -> None:
         If the address cannot be listened on, would be open to others without a token, or the store of
         results cannot be used.
     """
-    listener = listen("api", settings.api.host, settings.api.port, settings.api.token, waiting=128)
+    listener = listen("api", settings.api.host, settings.api.port, settings.api.secret, waiting=128)
     with listener:
         _check_store(settings)
         _use_our_log()

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-import orjson
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -28,9 +27,11 @@ from pydantic_settings import (
 from tapewatch.durations import duration_ns
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND
+from tapewatch.settings_api import ApiSettings
 from tapewatch.settings_elasticsearch import ElasticsearchSettings
 from tapewatch.settings_errors import check_variables, location, refuse_secrets
 from tapewatch.settings_errors import explain as explain
+from tapewatch.settings_json import from_json as from_json
 from tapewatch.settings_metrics import MetricsSettings, visible
 from tapewatch.settings_notify import NotifySettings
 
@@ -46,16 +47,6 @@ LiveSchema = Literal[
     "trades", "tbbo", "tcbbo", "mbp-1", "cmbp-1", "mbp-10", "mbo",
     "ohlcv-1s", "ohlcv-1m", "ohlcv-1h", "ohlcv-1d",
 ]  # fmt: skip
-
-
-def from_json(value: Any) -> Any:  # noqa: ANN401 - whatever a person wrote
-    """Return the list or table that a text of JSON stands for; anything else unchanged."""
-    if isinstance(value, str) and value[:1] in "[{" and value:
-        try:
-            return orjson.loads(value)
-        except orjson.JSONDecodeError:
-            return value
-    return value
 
 
 def _speed(value: Any) -> Any:  # noqa: ANN401 - whatever a person wrote
@@ -213,16 +204,6 @@ class SinkSettings(_Section):
     def store(self) -> StoreKind:
         """The store that is read: the first of ``kinds`` that can be, the embedded one if none can."""
         return next(iter(self.stores), "sqlite")
-
-
-class ApiSettings(_Section):
-    """What ``python -m api`` listens on, and the token it asks for."""
-
-    host: str = Field("127.0.0.1", min_length=1)
-    port: int = Field(8000, ge=0, le=65_535)
-    token: Annotated[SecretStr | None, AfterValidator(visible)] = Field(
-        None, description="visible ASCII characters without spaces"
-    )
 
 
 class DashboardSettings(_Section):

@@ -92,6 +92,12 @@ OTHERS: dict[str, Any] = {
     "live.port": 9001,
     "api.host": "127.0.0.2",
     "api.port": 9000,
+    "api.jwt.algorithm": "HS512",
+    "api.jwt.audience": "tapewatch",
+    "api.jwt.issuer": "https://login.example",
+    "api.requests_per_second": 12.5,
+    "api.burst": 50,
+    "api.cors_origins": ["https://desk.example"],
     "metrics.host": "127.0.0.2",
     "metrics.port": 9464,
     "sinks.elasticsearch.url": "https://search.example:9201",
@@ -123,7 +129,7 @@ OTHERS: dict[str, Any] = {
 }
 #: Keys that only the environment may hold.
 SECRETS = (
-    "api.token", "dashboard.token", "metrics.token", "sinks.elasticsearch.api_key", "sinks.elasticsearch.password",
+    "api.token", "api.jwt.key", "dashboard.token", "metrics.token", "sinks.elasticsearch.api_key", "sinks.elasticsearch.password",
     "sinks.notify.urls",
 )  # fmt: skip
 
@@ -135,7 +141,7 @@ def test_without_anything_all_is_default() -> None:
 
 
 def test_every_key_is_tried_here() -> None:
-    tables = {"kafka.options", "transactions.kafka.options", "transactions.columns"}
+    tables = {"kafka.options", "transactions.kafka.options", "transactions.columns", "api.tokens"}
     assert OTHERS.keys() | set(SECRETS) | tables == keys(Settings).keys()
 
 
