@@ -51,7 +51,7 @@ def read(text: str, version: int) -> tuple[str, tuple[Any, ...]]:
                 "transaction flow again with this version of tapewatch"
             )
         for place in _BYTES:
-            told[place] = base64.b64decode(told[place], validate=True)
+            told[place] = binascii.a2b_base64(told[place], strict_mode=True)
         told[_LAST] = math.nan if told[_LAST] is None else float(told[_LAST])
     except (ValueError, TypeError, IndexError, binascii.Error) as error:
         raise UserError("a profile in the store is damaged; run the transaction flow again") from error

@@ -28,6 +28,8 @@ from tapewatch.settings import Settings
 from tapewatch.transactions import NUMBERS, REQUIRED, WORDS, Transactions
 
 _COLUMNS = (*REQUIRED, *WORDS, *NUMBERS)
+#: Profiles that are kept from one call to the next.
+_REMEMBERED = 4_096
 _FIELD = re.compile(r"`(\w+)`")
 
 
@@ -66,6 +68,8 @@ class Scorer:
         self._file: tuple[int, int] | None = None
         self._judges: dict[tuple[str, str], _Judge] = {}
         self._cold: _Judge | None = None
+        #: Profiles that were asked for last, with the text of which each was read: reading takes longest.
+        self._read: dict[str, tuple[str, tuple[str, Profile]]] = {}
 
     def score(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         """Return what the flow would say of each transaction, in their order.
@@ -105,9 +109,7 @@ class Scorer:
         profiles: dict[str, tuple[str, Profile]] = {}
         known: list[dict[str, Any]] = []
         if store is not None:
-            for user, text in store.profile_states(list(dict.fromkeys(parsed.users))).items():
-                partition, state = read(text, STATE_VERSION)
-                profiles[user] = (partition, Profile(state))
+            profiles = self._profiles_of(store, parsed.users)
             known = store.judges()
         by_partition: dict[str, int] = {}
         for place, row in enumerate(known):
@@ -122,6 +124,20 @@ class Scorer:
             part = parsed if len(indices) == len(parsed.ids) else parsed.part(np.array(indices, np.int64))
             found |= zip(indices, self._told(judge, part, profiles, cold=place < 0), strict=True)
         return [found[index] for index in range(len(parsed.ids))]
+
+    def _profiles_of(self, store: Store, users: Sequence[str]) -> dict[str, tuple[str, Profile]]:
+        """Return the partition and the profile of each user who has one, as the store has it now."""
+        found = {}
+        for user, text in store.profile_states(list(dict.fromkeys(users))).items():
+            known = self._read.pop(user, None)
+            if known is None or known[0] != text:
+                partition, state = read(text, STATE_VERSION)
+                known = (text, (partition, Profile(state)))
+            self._read[user] = known
+            found[user] = known[1]
+        while len(self._read) > _REMEMBERED:
+            del self._read[next(iter(self._read))]
+        return found
 
     def _told(
         self, judge: _Judge, parsed: Parsed, profiles: Mapping[str, tuple[str, Profile]], *, cold: bool

@@ -41,22 +41,24 @@ def predictions(
     furthest from usual.
     """
     names = list(scored.severity)
-    told_of = {name: np.nan_to_num(scored.severity[name]).tolist() for name in names}
-    # Rounded as anomalies are.
-    severities = np.array([[round(severity, 3) for severity in told_of[name]] for name in names])
-    heads = severities.argmax(axis=0)
+    severities = np.nan_to_num(np.stack([scored.severity[name] for name in names], axis=1))
+    heads = severities.argmax(axis=1)
     if "ensemble" in names:
         heads[:] = names.index("ensemble")
+    detectors = np.round(severities / 100, 5).tolist()
+    highest = severities[np.arange(len(batch)), heads].tolist()
+    alarms = np.stack([scored.alarm[name] for name in names], axis=1)[np.arange(len(batch)), heads].tolist()
+    known = own.tolist()
     found: list[Prediction] = []
     for index, head in enumerate(heads.tolist()):
-        name, severity = names[head], float(severities[head, index])
-        alarm = bool(scored.alarm[name][index])
+        # Rounded as that of an anomaly is.
+        name, severity, alarm = names[head], round(highest[index], 3), alarms[index]
         if alarm or severity >= CUTS[0]:
             told = forecast.explained(name, batch, measured, scored, index)
             reason, contributions = told.reason, dict(told.contributions)
         else:
             reason, contributions = forecast.unremarkable(
-                name, batch, measured, scored, index, own=bool(own[index])
+                name, batch, measured, scored, index, own=known[index]
             )
         found.append(
             {
@@ -66,10 +68,8 @@ def predictions(
                 "risk_level": risk_level(severity),
                 "reason": reason,
                 "contributions": contributions,
-                "basis": "cold start" if cold else "profile" if own[index] else "population",
-                "detectors": {
-                    n: round(float(severities[place, index]) / 100, 5) for place, n in enumerate(names)
-                },
+                "basis": "cold start" if cold else "profile" if known[index] else "population",
+                "detectors": dict(zip(names, detectors[index], strict=True)),
             }
         )
     return found
