@@ -13,7 +13,6 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from api.problems import Json, Problem, problem, request_id
-from connectors.store import kind_of_store
 from scoring.scorer import BadTransactionError, Scorer
 from tapewatch.settings import Settings
 
@@ -121,7 +120,7 @@ def predictions(settings: Settings) -> APIRouter:
     routes = APIRouter(tags=["predictions"])
     # Of its own, so that one transaction does not wait for a batch.
     one, many = Scorer(settings), Scorer(settings)
-    at_once = kind_of_store(settings) == "sqlite"
+    at_once = settings.sinks.store == "sqlite"
     too_long: dict[int | str, dict[str, Any]] = {
         413: {"model": Problem, "description": "The body is too long."}
     }
