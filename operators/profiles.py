@@ -23,7 +23,7 @@ from tapewatch.transactions import Row
 
 STATE_VERSION = 1
 #: What a profile remembers of each kind, at most.
-_AMOUNTS, _RECENT, _WORDS = 32, 24, 12
+_AMOUNTS, _RECENT, _WORDS = 128, 24, 12
 #: Every so many learned transactions the counts of words and hours are halved.
 _HALVED = 256
 #: A scale of log amounts that is believed as much as this many transactions.

@@ -72,7 +72,7 @@ class ScoringDetector(TransactionDetector):
 #: From which deviation on a rule looks at a feature, and how much it counts.
 _RULES = {
     "amount": (1.0, 1.0), "amount_linear": (1.0, 1.0), "own_amount": (1.0, 1.0), "own_linear": (1.0, 1.0),
-    "own_category": (1.0, 1.0), "distance": (1.0, 4.0), "haste": (1.5, 0.5), "transactions_1h": (1.5, 8.0),
+    "own_category": (1.0, 1.0), "distance": (1.0, 4.0), "haste": (1.5, 1.0), "transactions_1h": (1.5, 12.0),
     "contradiction": (1.0, 6.0), "night_amount": (1.0, 0.7), "share_24h": (1.0, 0.1), "own_place": (1.0, 1.0),
     "own_merchant": (1.0, 0.3), "own_merchant_category": (1.0, 0.2), "own_method": (1.0, 0.6),
     "own_device": (1.0, 0.4), "own_hour": (1.0, 0.4), "own_pace": (1.0, 0.3), "own_travel": (1.0, 2.0),
@@ -80,6 +80,10 @@ _RULES = {
 }  # fmt: skip
 _FROM = np.array([_RULES.get(name, (np.inf, 0.0))[0] for name in FEATURES])
 _WEIGHT = np.array([_RULES.get(name, (np.inf, 0.0))[1] for name in FEATURES])
+#: What lies further beyond counts no more: amounts have tails so long that deviations of the amounts
+#: themselves, unlike those of their logarithms, soon say nothing.
+_MOST = np.array([{"amount_linear": 4.0, "own_linear": 4.0}.get(name, np.inf) for name in FEATURES])
+_EACH = tuple(zip(_FROM.tolist(), _WEIGHT.tolist(), _MOST.tolist(), strict=True))
 
 
 class Rules(ScoringDetector):
@@ -96,14 +100,15 @@ class Rules(ScoringDetector):
 class _RulesLogic:
     def score(self, values: Array, *, learn: bool = True) -> Floats:
         total = np.zeros(len(values))
-        for feature, (least, weight) in enumerate(zip(_FROM.tolist(), _WEIGHT.tolist(), strict=True)):
+        for feature, (least, weight, most) in enumerate(_EACH):
             if weight:
-                excess = np.maximum(values[:, feature].astype(np.float64) - least, 0.0)
+                excess = np.minimum(np.maximum(values[:, feature].astype(np.float64) - least, 0.0), most)
                 total += weight * excess * excess
         return np.sqrt(total)
 
     def shares(self, point: Array, index: int) -> Floats:
-        carried = _WEIGHT * np.maximum(point.astype(np.float64) - np.where(_WEIGHT > 0, _FROM, 0.0), 0.0) ** 2
+        excess = np.maximum(point.astype(np.float64) - np.where(_WEIGHT > 0, _FROM, 0.0), 0.0)
+        carried = _WEIGHT * np.minimum(excess, _MOST) ** 2
         return normalised(carried if carried.any() else np.ones(len(point)))
 
     def snapshot(self) -> dict[str, Any]:
@@ -281,7 +286,7 @@ class TransactionEnsemble(TransactionDetector):
         default_factory=lambda: {"isolation_forest": 0.5, "autoencoder": 0.5}
     )
     #: Weights of the rules and of the classifier beside those, in personal mode and once there are reviews.
-    personal: float = Field(2.0, ge=0, le=1000)
+    personal: float = Field(4.0, ge=0, le=1000)
     reviewed: float = Field(10.0, ge=0, le=1000)
 
 
