@@ -85,6 +85,7 @@ MAPPINGS: dict[str, dict[str, Any]] = {
         **_fields(_OBJECT, "locations", "merchant_categories", "payment_methods", "hours"),
         **_fields(_NUMBER, "amount_min", "amount_max", "amount_mean", "threshold"),
         **_fields(_WHOLE, "transactions", "anomalies"),
+        "state": _KEPT,
     },
     "late": {
         **_fields(_TIME, "@timestamp", "ts_event", "ts_recv", "ts_clock"),
