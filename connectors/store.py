@@ -210,9 +210,17 @@ class Store(ABC):
 
     @abstractmethod
     def profiles(
-        self, user_id: str | None = None, *, limit: int = 100, after: str | None = None
+        self,
+        user_id: str | None = None,
+        *,
+        prefix: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
     ) -> list[Document]:
-        """Return what is usual for users, by ``user_id``; those behind the user ``after`` if it is given."""
+        """Return what is usual for users, by ``user_id``; those behind the user ``after`` if it is given.
+
+        With a ``prefix`` only of users whose id begins with it.
+        """
 
     def profile(self, user_id: str) -> Document | None:
         """Return what is usual for a user, None for one who is not known."""

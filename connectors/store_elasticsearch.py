@@ -276,10 +276,17 @@ class ElasticsearchStore(Store):
         ]
 
     def profiles(
-        self, user_id: str | None = None, *, limit: int = 100, after: str | None = None
+        self,
+        user_id: str | None = None,
+        *,
+        prefix: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
     ) -> list[Document]:
         """Return what is usual for users; see `Store`."""
-        query = [{"term": {"user_id": user_id}}] if user_id is not None else []
+        query: list[Query] = [{"term": {"user_id": user_id}}] if user_id is not None else []
+        if prefix:
+            query.append({"prefix": {"user_id": prefix}})
         behind = None if after is None else [after]
         return self._searching.hits("profiles", query, [{"user_id": "asc"}], PROFILE_FIELDS, limit, behind)
 

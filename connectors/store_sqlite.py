@@ -281,14 +281,26 @@ class SqliteStore(Store):
         )
 
     def profiles(
-        self, user_id: str | None = None, *, limit: int = 100, after: str | None = None
+        self,
+        user_id: str | None = None,
+        *,
+        prefix: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
     ) -> list[Document]:
         """Return what is usual for users; see `Store`."""
+        asked = {
+            "user_id = ?": user_id,
+            "user_id > ?": after,
+            "user_id >= ?": prefix,
+            # Behind all that begins so; a condition that the primary key answers.
+            "user_id < ?": f"{prefix}{chr(0x10FFFF)}" if prefix else None,
+        }
+        found = {condition: value for condition, value in asked.items() if value is not None}
         rows = self._rows(
-            f"SELECT {_PROFILE} FROM profiles WHERE (?1 IS NULL OR user_id = ?1) "  # noqa: S608
-            "AND (?2 IS NULL OR user_id > ?2) ORDER BY user_id LIMIT ?3",
-            user_id,
-            after,
+            f"SELECT {_PROFILE} FROM profiles WHERE {' AND '.join(found) or 'true'} "  # noqa: S608
+            "ORDER BY user_id LIMIT ?",
+            *found.values(),
             limit,
         )
         for row in rows:

@@ -259,6 +259,7 @@ QUESTIONS: dict[str, Callable[[Store], Any]] = {
     "the largest scores of trades": lambda s: s.scores("QQQ", "block_trade", points=6),
     "no scores": lambda s: s.scores("IBM", "high_volume"),
     "profiles": lambda s: s.profiles(limit=3),
+    "profiles that begin so": lambda s: s.profiles(prefix="u", after="u0", limit=2) + s.profiles(prefix="%"),
     "more profiles": lambda s: s.profiles(after="u2"),
     "a profile": lambda s: s.profiles("u1") + s.profiles("v3") + s.profiles("nobody"),
     "one profile": lambda s: [s.profile("v3"), s.profile("nobody")],
