@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tapewatch.documents import ANOMALY_FIELDS, rfc3339, to_json
+from tapewatch.documents import ANOMALY_FIELDS, PAYMENT_FIELDS, rfc3339, to_json
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND
 
 Document = dict[str, Any]
@@ -104,11 +104,13 @@ def table_of(documents: Sequence[Document]) -> str:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = [*ANOMALY_FIELDS]
+    # Those of payments only where there are some.
+    payments = any(is_payment(document) for document in documents)
+    names = [*ANOMALY_FIELDS, *(PAYMENT_FIELDS if payments else ())]
     writer.writerow(names)
     for document in documents:
-        told = to_json(ANOMALY_FIELDS, tuple(document[name] for name in ANOMALY_FIELDS))
-        writer.writerow([_cell(told[name]) for name in names])
+        row = told(document)
+        writer.writerow([_cell(row.get(name)) for name in names])
     return text.getvalue()
 
 
@@ -121,7 +123,13 @@ def _cell(value: Any) -> Any:  # noqa: ANN401 - whatever a document holds
 
 def told(document: Document) -> Document:
     """Return an anomaly as the other sinks tell it: times as RFC 3339."""
-    return to_json(ANOMALY_FIELDS, tuple(document[name] for name in ANOMALY_FIELDS))
+    names = (*ANOMALY_FIELDS, *(PAYMENT_FIELDS if is_payment(document) else ()))
+    return to_json(names, tuple(document[name] for name in names))
+
+
+def is_payment(document: Document) -> bool:
+    """Return whether an anomaly is one of a payment."""
+    return document.get("transaction_id") is not None
 
 
 def when(ts: int) -> str:
