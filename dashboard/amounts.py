@@ -67,7 +67,7 @@ def _filters(store: Store, settings: Settings) -> tuple[str, str, Wanted]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         title = st.segmented_control("By", list(GROUPS), default="Place", key="by", required=True, **kept)
         for name, field in GROUPS.items():
-            words = _words(store.place, field, store)
+            words = words_of(store.place, field, store)
             given = st.session_state.get(field)
             # A choice of another database, or of the address, must not end the page.
             if given is not None and given not in words:
@@ -88,7 +88,7 @@ def _filters(store: Store, settings: Settings) -> tuple[str, str, Wanted]:
 
 
 @st.cache_data(ttl=30, max_entries=32, show_spinner=False)
-def _words(place: str, field: str, _store: Store) -> list[str]:
+def words_of(place: str, field: str, _store: Store) -> list[str]:
     """Return the words of a field that payments with anomalies have; those with the largest sums, by name."""
     return sorted(row["group"] for row in _store.amounts(field, _MOST_CHOICES) if row["group"] is not None)
 

@@ -41,6 +41,18 @@ def _amounts() -> None:
     page()
 
 
+def _predict() -> None:
+    from dashboard.predict import page
+
+    page()
+
+
+def _batch() -> None:
+    from dashboard.batch import page
+
+    page()
+
+
 def monitor() -> st.Page:
     """Return the page on which everything is watched."""
     return st.Page(_monitor, title="Monitor", icon=":material/monitoring:", url_path="monitor", default=True)
@@ -56,6 +68,11 @@ def users() -> st.Page:
     return st.Page(_users, title="Users", icon=":material/person_search:", url_path="users")
 
 
+def predict() -> st.Page:
+    """Return the page that scores one payment."""
+    return st.Page(_predict, title="Predict", icon=":material/speed:", url_path="predict")
+
+
 def pages(*, control: bool) -> dict[str, list[st.Page]]:
     """Return all pages by section, that of control if it is switched on."""
     found = [
@@ -68,5 +85,7 @@ def pages(*, control: bool) -> dict[str, list[st.Page]]:
     payments = [
         users(),
         st.Page(_amounts, title="Amounts", icon=":material/payments:", url_path="amounts"),
+        predict(),
+        st.Page(_batch, title="Batch", icon=":material/upload_file:", url_path="batch"),
     ]
     return {"": found, "Payments": payments}

@@ -37,7 +37,7 @@ def _show(store: Store, settings: Settings) -> None:
     if not user:
         _worst(store)
         return
-    profile = next(iter(store.profiles(user, limit=1)), None)
+    profile = store.profile(user)
     payments = store.transactions(key=user, order="newest", limit=_MOST_PAYMENTS)
     if profile is None and not payments:
         _matching(store, user)

@@ -11,7 +11,7 @@ import pytest
 from dashboard.words import table_of
 
 app: Any = import_module("tests.dashboard.test_app")
-paid: Any = import_module("tests.dashboard.made_payments")
+paid: Any = import_module("tests.dashboard.made_payment_anomalies")
 make: Any = import_module("tests.connectors.made_results")
 database = app.database
 shown, checked, write, charts, figures = app.shown, app.checked, app.write, app.charts, app.figures

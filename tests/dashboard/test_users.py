@@ -11,7 +11,7 @@ import orjson
 from connectors.sqlite import SqliteWriter
 
 app: Any = import_module("tests.dashboard.test_app")
-paid: Any = import_module("tests.dashboard.made_payments")
+paid: Any = import_module("tests.dashboard.made_payment_anomalies")
 make: Any = import_module("tests.connectors.made_results")
 database = app.database
 shown, checked, write, charts = app.shown, app.checked, app.write, app.charts
