@@ -89,11 +89,12 @@ def _next(store: Store, time_of_day: int | None = None) -> dt.datetime:
     Earlier it would be judged by what came later, much later nothing would be known of anyone.
     """
     span = store.span()
-    last = time.time_ns() if span is None else span[1] + MINUTE
+    known = [*([] if span is None else [span[1]]), *(row["ts_last"] for row in store.judges()[:1])]
+    soonest = max(known, default=time.time_ns()) + MINUTE
     if time_of_day is None:
-        return moment_of(last)
-    day = last // DAY * DAY + time_of_day
-    return moment_of(day if day >= last else day + DAY)
+        return moment_of(soonest)
+    day = soonest // DAY * DAY + time_of_day
+    return moment_of(day if day >= soonest else day + DAY)
 
 
 def _form(store: Store) -> Document | None:

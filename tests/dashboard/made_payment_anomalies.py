@@ -28,7 +28,7 @@ def profile(user: str = "ana", **changes: Any) -> tuple[Any, ...]:
         "user_id": user, "locations": {"DE": 9.0, "NL": 1.0}, "merchant_categories": {"fuel": 4.0},
         "payment_methods": {"card": 10.0}, "hours": {"8": 3.0, "9": 1.0}, "amount_min": 5.0,
         "amount_max": 80.0, "amount_mean": 20.0, "transactions": 10, "anomalies": 1, "threshold": 8.0,
-        "ts_first": make.MONDAY - 30 * DAY, "ts_last": make.MONDAY,
+        "ts_first": make.MONDAY - 30 * DAY, "ts_last": make.MONDAY, "state": None,
     }  # fmt: skip
     values |= changes
     return tuple(
