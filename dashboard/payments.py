@@ -102,4 +102,4 @@ def _amount(amount: float, profile: Document) -> str:
     mean = profile["amount_mean"]
     if not mean:
         return "none is usual"
-    return f"{amount / mean:,.3g} × the mean" if amount < 1000 * mean else "over 1,000 × the mean"
+    return f"{amount / mean:,.3g} × mean" if amount < 1000 * mean else "over 1,000 × the mean"

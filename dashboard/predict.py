@@ -195,9 +195,9 @@ def _usual(store: Store, payment: Document, severity: float) -> None:
     words = {field: payment.get(field) for field in _WORDS}
     this = Payment.of({"id": "", "severity": severity, "ts_event": payment["timestamp"], **payment, **words})
     st.markdown("**Against what is usual for this user**")
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, gap="xsmall"):
         for label, (value, usual) in against_usual(this, profile).items():
-            st.metric(label, value, usual, delta_color="off", delta_arrow="off", width=130)
+            st.metric(label, value, usual, delta_color="off", delta_arrow="off", width=120)
     st.page_link(
         routes.users(), label=f"Profile of {plain(user)}", icon=":material/person_search:",
         query_params={USER: user},

@@ -38,7 +38,7 @@ def _show(store: Store, settings: Settings) -> None:
         _worst(store)
         return
     profile = store.profile(user)
-    payments = store.transactions(key=user, order="newest", limit=_MOST_PAYMENTS)
+    payments = _worst_of_each(store, store.transactions(key=user, order="newest", limit=_MOST_PAYMENTS))
     if profile is None and not payments:
         _matching(store, user)
         return
@@ -51,6 +51,13 @@ def _show(store: Store, settings: Settings) -> None:
     else:
         _figures(profile)
     _one(store, user, profile, payments)
+
+
+def _worst_of_each(store: Store, rows: list[Document]) -> list[Document]:
+    """Return payments with what the most severe of their anomalies says: in order of time any comes first."""
+    heads = {head["incident"]: head["id"] for head in store.heads([row["incident"] for row in rows], "worst")}
+    found = {row["id"]: row for row in store.anomalies(ids=[*heads.values()], limit=len(heads) + 1)}
+    return [{**row, **found.get(heads.get(row["incident"], ""), {})} for row in rows]
 
 
 def _other_user() -> None:
@@ -154,9 +161,9 @@ def _compared(anomaly: Document, profile: Document | None) -> None:
     )
     if profile is None or profile["amount_mean"] is None:
         return
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, gap="xsmall"):
         for label, (value, usual) in against_usual(payment, profile).items():
-            st.metric(label, value, usual, delta_color="off", delta_arrow="off", width=130)
+            st.metric(label, value, usual, delta_color="off", delta_arrow="off", width=120)
     name = anomaly["id"]
     st.markdown(
         "**Amount** · the bar is what the last payments were, the line their mean, the diamond this one"

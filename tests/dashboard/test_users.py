@@ -43,7 +43,7 @@ def test_a_payment_is_compared_with_what_is_usual(database: Path) -> None:
     told = {metric.label: (metric.value, metric.delta) for metric in page.metric}
     assert told["Payments"][0] == "10"
     # The newest, at 08:00.
-    assert told["Amount"] == ("1,000.00", "50 × the mean")
+    assert told["Amount"] == ("1,000.00", "50 × mean")
     assert told["Place"] == ("BR", "never before")
     assert told["Category"] == ("fuel", "usual: 100%")
     assert told["Method"] == ("(unknown)", "not told")
@@ -53,6 +53,13 @@ def test_a_payment_is_compared_with_what_is_usual(database: Path) -> None:
 
     older = shown("users", user="ana", payment=f"{1:032x}")
     assert {metric.label: metric.delta for metric in older.metric}["Place"] == "usual: 90%"
+
+
+def test_the_worst_of_its_anomalies_speaks_for_a_payment(database: Path) -> None:
+    mild = paid.payment(1, reason="Somewhat odd.", severity=51.0)
+    grave = paid.payment(2, incident=mild.incident, reason="Very odd.", severity=95.0, ts_event=mild.ts_event)
+    write(database, anomalies=[mild, grave], profiles=[paid.profile()])
+    assert list(shown("users", user="ana").dataframe[0].value["reason"]) == ["Very odd."]
 
 
 def test_an_address_names_no_payment_of_another_user(database: Path) -> None:
