@@ -19,7 +19,7 @@ from dashboard.users import PAYMENT, USER, no_payments
 from dashboard.words import RANGES, number, plain
 from tapewatch.settings import Settings
 
-_MOST_GROUPS, _MOST_POINTS, _MOST_LISTED, _MOST_CHOICES = 20, 300, 12, 100
+_MOST_GROUPS, _MOST_POINTS, _MOST_LISTED = 20, 300, 12
 _DETECTORS = ("ensemble", "rules", "isolation_forest", "autoencoder", "half_space_trees", "classifier")
 
 
@@ -66,15 +66,14 @@ def _filters(store: Store, settings: Settings) -> tuple[str, str, Wanted]:
     wanted: Wanted = {}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         title = st.segmented_control("By", list(GROUPS), default="Place", key="by", required=True, **kept)
+        known = known_words(store.place, store)
         for name, field in GROUPS.items():
-            words = words_of(store.place, field, store)
             given = st.session_state.get(field)
-            # A choice of another database, or of the address, must not end the page.
-            if given is not None and given not in words:
-                words = [*words, given]
+            words = known[field] if given in (None, *known[field]) else [*known[field], given]
             wanted[field] = st.selectbox(  # type: ignore[literal-required]
-                name, words, index=None, key=field, placeholder="any", width=150, **kept
-            )
+                name, words, index=None, key=field, placeholder="any", width=150, accept_new_options=True,
+                **kept,
+            )  # fmt: skip
         names = list(dict.fromkeys([*_DETECTORS, *settings.transactions.detectors]))
         wanted["detector"] = st.selectbox(
             "Detector", names, index=None, key="detector", placeholder="any", width=180, **kept
@@ -87,10 +86,13 @@ def _filters(store: Store, settings: Settings) -> tuple[str, str, Wanted]:
     return title or "Place", chosen, wanted
 
 
-@st.cache_data(ttl=30, max_entries=32, show_spinner=False)
-def words_of(place: str, field: str, _store: Store) -> list[str]:
-    """Return the words of a field that payments with anomalies have; those with the largest sums, by name."""
-    return sorted(row["group"] for row in _store.amounts(field, _MOST_CHOICES) if row["group"] is not None)
+@st.cache_data(ttl=30, max_entries=8, show_spinner=False)
+def known_words(place: str, _store: Store) -> dict[str, list[str]]:
+    """Return the words of each field that the worst payments have, by name: choices to begin with."""
+    rows = _store.transactions(order="worst", limit=_MOST_POINTS)
+    return {
+        field: sorted({row[field] for row in rows if row[field] is not None}) for field in GROUPS.values()
+    }
 
 
 def _nothing(store: Store, wanted: Wanted) -> None:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from connectors.store import Store
 from dashboard import routes
-from dashboard.amounts import words_of
+from dashboard.amounts import known_words
 from dashboard.charts import Document, shares
 from dashboard.colours import badge, colours
 from dashboard.payments import Payment, against_usual
@@ -116,11 +116,10 @@ def _form(store: Store) -> Document | None:
             )
             asked["timestamp"] = st.datetime_input("Time (UTC)", key="asked timestamp", step=60, width=215)
         with st.container(horizontal=True):
+            known = known_words(store.place, store)
             for field, label in _WORDS.items():
-                words = words_of(store.place, field, store)
                 given = st.session_state.get(f"asked {field}")
-                if given and given not in words:
-                    words = [*words, given]
+                words = known[field] if given in (None, *known[field]) else [*known[field], given]
                 asked[field] = st.selectbox(
                     label, words, index=None, key=f"asked {field}", placeholder="unknown", width=137,
                     accept_new_options=True,
