@@ -21,7 +21,7 @@ from tapewatch.errors import UserError
 from tapewatch.settings import Settings
 
 _SCORED = "scored file"
-_AT_ONCE, _MOST_SHOWN, _MOST_FAULTS, _MOST_SHARES = 1000, 300, 20, 6
+_AT_ONCE, _MOST_SHOWN, _MOST_FAULTS, _MOST_SHARES = 2000, 300, 20, 6
 _OF_PAYMENT = (
     "transaction_id",
     "timestamp",
@@ -102,11 +102,12 @@ def _scored(settings: Settings, found: Upload) -> pd.DataFrame:
         part, amounts = found.rows[first : first + _AT_ONCE], found.amounts[first : first + _AT_ONCE]
         for payment, amount, said in zip(part, amounts, score(settings, part), strict=True):
             largest = sorted(said["contributions"].items(), key=lambda item: (-abs(item[1]), item[0]))
+            why = ";".join(f"{name}={share:.6g}" for name, share in largest[:_MOST_SHARES])
             rows.append(
                 {
                     **payment, "amount": amount, "severity": 100.0 * said["anomaly_score"],
                     **{name: said[name] for name in ("risk_level", "is_anomaly", "basis", "reason")},
-                    "contributions": dict(largest[:_MOST_SHARES]),
+                    "contributions": why,
                 }
             )  # fmt: skip
         shown.progress(min(1.0, (first + len(part)) / len(found.rows)))

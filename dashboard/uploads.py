@@ -12,7 +12,7 @@ from connectors.transaction_columns import layout, parse
 from tapewatch.errors import UserError
 
 #: Most of a file, in MB (of 2**20 bytes) and in rows.
-MOST_MB, MOST_ROWS = 10, 20_000
+MOST_MB, MOST_ROWS = 10, 50_000
 #: What a file may look like.
 EXAMPLE = (
     "transaction_id,timestamp,user_id,amount,merchant_category,location,payment_method\n"

@@ -95,7 +95,7 @@ def test_what_is_taken_away_runs_in_no_spreadsheet(database: Path) -> None:
         (b"transaction_id,timestamp,user_id,amount\nt,\xff,u,1\n", "line 2 is not"),
         (b'transaction_id,timestamp,user_id,amount\n"' + b"x" * 140_000, "no CSV: line 2"),
         (b"x" * (MOST_MB * 2**20 + 1), "10 MB"),
-        (b"transaction_id,timestamp,user_id,amount\n" + b"t,2024-05-01,u,1\n" * (MOST_ROWS + 1), "20,000 payments"),
+        (b"transaction_id,timestamp,user_id,amount\n" + b"t,2024-05-01,u,1\n" * (MOST_ROWS + 1), "50,000 payments"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_none_is_told_of(data: bytes, said: str) -> None:
