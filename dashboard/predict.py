@@ -64,6 +64,10 @@ def _show(store: Store, settings: Settings) -> None:
 
 def _fill(store: Store) -> None:
     """Put into the form what the address names: an anomaly's payment, or a user."""
+    if "asked user_id" not in st.session_state:
+        # Whoever comes back finds the form empty, so the answer goes, too.
+        st.session_state.pop(_FILLED, None)
+        st.session_state.pop(_ANSWER, None)
     named = st.query_params.get(PAYMENT, ""), st.query_params.get(USER, "")
     if st.session_state.get(_FILLED) == named:
         return

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import streamlit as st
 
@@ -196,7 +194,12 @@ def _why(anomaly: Document) -> None:
             shares(anomaly["contributions"], colours()), width="stretch", key=f"why-{anomaly['id']}",
             alt="Share of each feature in the score",
         )  # fmt: skip
-    query: dict[str, Any] = {"id": anomaly["id"]}
-    st.page_link(
-        routes.anomalies(), label="Open and review", icon=":material/open_in_full:", query_params=query
-    )
+    name = anomaly["id"]
+    with st.container(horizontal=True):
+        st.page_link(
+            routes.anomalies(), label="Open and review", icon=":material/open_in_full:",
+            query_params={"id": name},
+        )  # fmt: skip
+        st.page_link(
+            routes.predict(), label="Score one like it", icon=":material/speed:", query_params={PAYMENT: name}
+        )

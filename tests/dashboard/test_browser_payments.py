@@ -63,6 +63,11 @@ def test_a_user_is_found_and_a_payment_compared_with_others(paying: Any) -> None
     page.keyboard.press("Enter")
     page.get_by_text("No user begins with nobody").wait_for()
     eventually(lambda: in_address(page, "payment"), None)
+    go(page, f"/users?user={user}")
+    page.get_by_text("Score one like it").click()
+    page.wait_for_url("**/predict?*")
+    amount = page.get_by_role("spinbutton", name="Amount")
+    eventually(lambda: float(amount.input_value() or 0) > 0)
 
 
 def test_amounts_are_filtered_and_lead_to_a_user(paying: Any) -> None:
@@ -97,6 +102,9 @@ def test_a_payment_is_scored(paying: Any) -> None:
     eventually(page.locator("[data-testid=stVegaLiteChart] svg").count, 3)
     page.get_by_text("Profile of").click()
     page.wait_for_url("**/users?*")
+    page.go_back()
+    # An answer is to what the form says, and that is empty again.
+    page.get_by_text("Describe a payment").wait_for()
 
 
 def test_a_file_of_payments_is_scored_and_taken_away(paying: Any, tmp_path: Path) -> None:
