@@ -24,6 +24,7 @@ from api.request_log import RequestLog
 from api.results import results
 from api.reviews import reviews
 from api.store import opened
+from api.transactions import transactions
 from api.users import users
 from tapewatch.errors import UserError
 from tapewatch.settings import Settings
@@ -74,12 +75,17 @@ def described(settings: Settings) -> FastAPI:
     # Says in the description that a token is asked for; whether it is right the door has seen to.
     token = [Depends(HTTPBearer(auto_error=False))] if settings.api.secret else []
     app.include_router(_service(settings))
-    for routes in (metrics(settings, process), results(settings), reviews(settings), flow(process)):
+    for routes in _all(settings, process):
         app.include_router(routes, dependencies=token)
     for routes in (predictions(settings), users(settings)):
         app.include_router(routes, dependencies=token)
     app.include_router(live(settings))
     return app
+
+
+def _all(settings: Settings, process: FlowProcess) -> tuple[APIRouter, ...]:
+    told = (results(settings), transactions(settings), reviews(settings))
+    return (metrics(settings, process), *told, flow(process))
 
 
 def _service(settings: Settings) -> APIRouter:

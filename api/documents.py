@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.times import Time
 
@@ -13,6 +13,7 @@ Moment = Annotated[
     str,
     Field(json_schema_extra={"format": "date-time"}, examples=["2024-06-03T14:30:00.000000000Z"]),
 ]
+Risk = Literal["low", "medium", "high", "critical"]
 AnomalyId = Annotated[str, Field(pattern="^[0-9a-f]{32}$", examples=["f94afa0e55ab61dcd97b8b16153c096a"])]
 
 
@@ -41,12 +42,45 @@ class Anomaly(BaseModel):
     contributions: dict[str, float | None] = Field(description="Feature to signed share.")
     detected_at: Moment
     timestamp: Moment = Field(alias="@timestamp")
+    transaction_id: str | None = Field(None, description="Of payments only, as what follows.")
+    user_id: str | None = None
+    amount: float | None = None
+    merchant_category: str | None = None
+    location: str | None = None
+    payment_method: str | None = None
+    risk_level: Risk | None = None
 
 
 class Anomalies(BaseModel):
     """A page of anomalies."""
 
     anomalies: list[Anomaly]
+    next: str | None = Field(description="The `cursor` of the next page, null on the last.")
+
+
+class Transaction(BaseModel):
+    """A payment that is an anomaly, and what the most telling of its detectors says of it."""
+
+    transaction_id: str
+    user_id: str
+    timestamp: Moment
+    amount: float
+    merchant_category: str | None
+    location: str | None
+    payment_method: str | None
+    risk_level: Risk
+    severity: float | None
+    reason: str
+    contributions: dict[str, float | None] = Field(description="Feature to signed share.")
+    detector: str = Field(description="Whose words these are.")
+    detectors: list[str] = Field(description="All that raised an alarm.")
+    anomaly_id: str = Field(description="For a review.")
+
+
+class Transactions(BaseModel):
+    """A page of payments."""
+
+    transactions: list[Transaction]
     next: str | None = Field(description="The `cursor` of the next page, null on the last.")
 
 
@@ -80,21 +114,33 @@ class Stats(BaseModel):
 
 
 class NewReview(BaseModel):
-    """What a person says of an anomaly."""
+    """What a person says of an anomaly, or of a transaction: one of the two must be named.
+
+    A transaction need not be an anomaly: a fraud that was missed can be told, too.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    anomaly_id: AnomalyId
+    anomaly_id: AnomalyId | None = None
+    transaction_id: str | None = Field(None, min_length=1, max_length=256)
     label: Annotated[Literal[0, 1], Field(description="1 confirmed, 0 false alarm.")]
     reviewer: str | None = Field(None, min_length=1, max_length=200)
     notes: str | None = Field(None, max_length=10_000)
     reviewed_at: Time | None = Field(None, description="Now, if it is not given.")
 
+    @model_validator(mode="after")
+    def _of_one(self) -> Self:
+        if (self.anomaly_id is None) == (self.transaction_id is None):
+            msg = "either `anomaly_id` or `transaction_id` must be given"
+            raise ValueError(msg)
+        return self
+
 
 class Review(BaseModel):
-    """What a person said of an anomaly."""
+    """What a person said of an anomaly or a transaction."""
 
-    anomaly_id: str
+    anomaly_id: str | None
+    transaction_id: str | None
     label: Literal[0, 1]
     reviewer: str | None
     notes: str | None

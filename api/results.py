@@ -16,7 +16,7 @@ from api.store import opened
 from api.times import Time
 from connectors.store_questions import Wanted, cursor
 from connectors.store_stats import stats
-from tapewatch.documents import ANOMALY_FIELDS, to_json
+from tapewatch.documents import told_anomaly
 from tapewatch.settings import Settings
 
 _PLACE = ("ts_event", "id", "severity")
@@ -29,7 +29,8 @@ class Asked(BaseModel):
 
     start: Time | None = Field(None, description="Events from this time on; without a zone it is UTC.")
     end: Time | None = Field(None, description="Events before this time.")
-    key: str | None = Field(None, max_length=200, description="One symbol.")
+    key: str | None = Field(None, max_length=200, description="One symbol, or one user.")
+    user_id: str | None = Field(None, max_length=256, description="Only payments of this user.")
     detector: str | None = Field(None, max_length=200)
     min_severity: float | None = Field(None, ge=0, le=100, allow_inf_nan=False)
     order: Literal["newest", "oldest", "worst"] = "newest"
@@ -51,13 +52,14 @@ def results(settings: Settings) -> APIRouter:
             min_severity=asked.min_severity,
             start=asked.start,
             end=asked.end,
+            user_id=asked.user_id,
         )
         with opened(settings) as store:
             found = store.anomalies(limit=asked.limit + 1, after=after, order=asked.order, **wanted)
         page, last = found[: asked.limit], None
         if len(found) > len(page):
             last = encoded(asked.order, *(page[-1][name] for name in _PLACE))
-        documents = [to_json(ANOMALY_FIELDS, tuple(anomaly.values())) for anomaly in page]
+        documents = [told_anomaly(tuple(anomaly.values())) for anomaly in page]
         return Json({"anomalies": documents, "next": last})
 
     @routes.get("/api/stats", response_model=Stats)

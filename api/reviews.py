@@ -1,4 +1,4 @@
-"""``GET`` and ``POST /api/reviews``: what people say of anomalies."""
+"""``GET`` and ``POST /api/reviews``: what people say of anomalies and transactions."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from connectors.store_questions import review_cursor
 from tapewatch.documents import rfc3339
 from tapewatch.settings import Settings
 
+_TOLD = ("anomaly_id", "transaction_id", "label", "reviewer", "notes")
 _PLACE = ("reviewed_at", "anomaly_id", "transaction_id", "reviewer")
 
 
@@ -30,6 +31,9 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     anomaly_id: AnomalyId | None = Field(None, description="Only reviews of this anomaly.")
+    transaction_id: str | None = Field(
+        None, max_length=256, description="Only reviews of this transaction, not of its anomalies."
+    )
     limit: int = Field(100, ge=1, le=1000, description="Most reviews of a page.")
     cursor: str | None = Field(None, max_length=2000, description="The `next` of the page before.")
 
@@ -40,16 +44,19 @@ def reviews(settings: Settings) -> APIRouter:
 
     @routes.get("/api/reviews", response_model=Reviews)
     def listed(asked: Annotated[Asked, Query()]) -> Response:
-        """Return reviews of anomalies, newest first, page by page."""
+        """Return reviews of anomalies and transactions, newest first, page by page."""
         after = None
         if asked.cursor is not None:
             text = (str, type(None))
-            at, *names = decoded(asked.cursor, "reviews", int, str, text, text)
+            at, *names = decoded(asked.cursor, "reviews", int, text, text, text)
             # Nothing is before 1970.
             after = review_cursor(dict(zip(_PLACE, (max(at, 0), *names), strict=True)))
         with opened(settings) as store:
             found = store.reviews(
-                anomaly_id=asked.anomaly_id, of_anomalies=True, limit=asked.limit + 1, after=after
+                anomaly_id=asked.anomaly_id,
+                transaction_id=asked.transaction_id,
+                limit=asked.limit + 1,
+                after=after,
             )
         page, last = found[: asked.limit], None
         if len(found) > len(page):
@@ -63,9 +70,12 @@ def reviews(settings: Settings) -> APIRouter:
         responses={404: {"model": Problem, "description": "There is no anomaly of that id."}},
     )
     def add(new: NewReview) -> Response:
-        """Keep what a person says of an anomaly. The same review sent again changes nothing."""
+        """Keep what a person says of an anomaly or of any transaction.
+
+        The same review sent again changes nothing.
+        """
         now = time.time_ns() if new.reviewed_at is None else new.reviewed_at
-        review = Review(new.anomaly_id, new.label, new.reviewer, new.notes, now)
+        review = Review(new.anomaly_id, new.label, new.reviewer, new.notes, now, new.transaction_id)
         if not write_review(settings, review):
             raise HTTPException(404, f"`anomaly_id` must be that of a stored anomaly, was {new.anomaly_id}")
         return Json(_document(asdict(review)), status_code=201)
@@ -74,5 +84,5 @@ def reviews(settings: Settings) -> APIRouter:
 
 
 def _document(review: dict[str, Any]) -> dict[str, Any]:
-    told = {name: review[name] for name in ("anomaly_id", "label", "reviewer", "notes")}
+    told = {name: review[name] for name in _TOLD}
     return {**told, "reviewed_at": rfc3339(review["reviewed_at"])}

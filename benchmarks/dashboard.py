@@ -1,5 +1,7 @@
 """Seconds until each page is there, and a new anomaly is seen, over 100,000 anomalies and 1,000,000 bars.
 
+The pages of payments are over 100,000 anomalies of payments and 20,000 profiles.
+
 ``python -m benchmarks.dashboard [--elasticsearch URL]``: with SQLite and, where a server is, Elasticsearch.
 In a headless Chromium. A page is there when its script has ended and every chart is drawn. The processor
 time beside it holds on a busy machine, too; the first look of each page is with what the browser does not
@@ -23,6 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchmarks import dashboard_payments
 from benchmarks.dashboard_results import KEYS, newest, results
 from connectors.elasticsearch_bulk import BulkWriter
 from connectors.elasticsearch_client import connect
@@ -51,6 +54,14 @@ _PAGES = {
     "one anomaly": (f"/anomalies?id={0:032x}", 4),
     "review": ("/review", 0),
     "control": ("/control", 0),
+}
+_PAGES_OF_PAYMENTS = {
+    "users": ("/users", 0),
+    "a user": (f"/users?user={dashboard_payments.user(3)}", 6),
+    "amounts": ("/amounts", 2),
+    "amounts of 7 days": ("/amounts?range=7+days&by=Category", 2),
+    "predict": ("/predict", 0),
+    "batch": ("/batch", 0),
 }
 _THERE = """charts => {
   const app = document.querySelector("[data-testid=stApp]");
@@ -141,25 +152,29 @@ def seen_after(context: BrowserContext, url: str, write: Write) -> list[float]:
     return taken
 
 
-def measure(folder: Path, settings: dict[str, str], name: str, write: Write) -> str:
+def measure(folder: Path, settings: dict[str, str], name: str, write: Write | None = None) -> str:
     """Print the table's rows of one store: medians of some looks, after a first one.
 
-    Returns the line on how soon what ``write`` writes is seen.
+    Returns the line on how soon what ``write`` writes is seen; without it the pages of payments are looked
+    at, and nothing is written.
     """
+    pages = _PAGES_OF_PAYMENTS if write is None else _PAGES
     from playwright.sync_api import sync_playwright
 
     browser_path = shutil.which("chromium") or shutil.which("google-chrome")
     with served(folder, settings) as (address, server), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         context = browser.new_context(viewport={"width": 1400, "height": 1000})
-        for page, (path, charts) in _PAGES.items():
+        for page, (path, charts) in pages.items():
             first = look(context, address + path, charts, server)
             taken = [look(context, address + path, charts, server) for _ in range(_RUNS)]
             cells = [statistics.median(values) for values in zip(*taken, strict=True)]
             told = " | ".join(f"{value:.2f} s" for value in (*cells, first.seconds))
             print(f"| {name} | {page} | {told} |", flush=True)
-        seen = seen_after(context, address, write)
+        seen = [] if write is None else seen_after(context, address, write)
         browser.close()
+    if not seen:
+        return ""
     return f"| {name} | {statistics.median(seen):.2f} s | {max(seen):.2f} s |"
 
 
@@ -176,6 +191,10 @@ def main() -> int:
                 sqlite.write([part])
             variables = {"TAPEWATCH_SINKS__SQLITE__PATH": str(folder / "results.db")}
             seen = [measure(folder, variables, "SQLite", sqlite.write)]
+        with SqliteWriter(folder / "payments.db") as sqlite:
+            for part in dashboard_payments.results():
+                sqlite.write([part])
+        measure(folder, {"TAPEWATCH_SINKS__SQLITE__PATH": str(folder / "payments.db")}, "SQLite")
         if asked.elasticsearch:
             settings = ElasticsearchSettings(url=asked.elasticsearch, index_prefix=_PREFIX)
             client = connect(settings)
@@ -192,6 +211,12 @@ def main() -> int:
             }
             try:
                 seen.append(measure(folder, variables, "Elasticsearch", elasticsearch.write))
+                wipe(settings)
+                create(client, settings)
+                for part in dashboard_payments.results():
+                    elasticsearch.write([part])
+                elasticsearch.refresh()
+                measure(folder, variables, "Elasticsearch")
             finally:
                 wipe(settings)
         print("\n| store | a new anomaly is seen after | the last of them |\n|---|---|---|", *seen, sep="\n")

@@ -22,14 +22,17 @@ from connectors.sqlite_early import Leftovers, Settled
 from tapewatch.documents import (
     ANOMALY_FIELDS,
     BAR_FIELDS,
+    PROFILE_FIELDS,
     SCORE_FIELDS,
     BarTable,
     Early,
     LateTable,
+    Payment,
     PublishedJudge,
     Results,
     ScoreTable,
     bar_rows,
+    profile_document,
     rfc3339,
     score_rows,
     to_json,
@@ -40,6 +43,7 @@ from tapewatch.records import DAY, Array
 #: The version of a finished bar; that of an unfinished one is its volume, which only grows.
 _FINAL = 2**62
 _ID, _EVENT, _DETECTED_AT = (ANOMALY_FIELDS.index(name) for name in ("id", "ts_event", "detected_at"))
+_SEEN, _LAST = (PROFILE_FIELDS.index(name) for name in ("transactions", "ts_last"))
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
@@ -134,7 +138,8 @@ def _put_or_drop(changes: Changes, settled: Settled, prefix: str, now: int) -> N
 
 def _operations(results: Results, prefix: str, source: str, now: int) -> Iterator[Operation]:
     for anomaly in results.anomalies:
-        yield _anomaly(tuple(getattr(anomaly, name) for name in ANOMALY_FIELDS), prefix, now)
+        row = tuple(getattr(anomaly, name) for name in ANOMALY_FIELDS)
+        yield _anomaly(row, prefix, now, anomaly.payment)
     for bars in results.bars:
         yield from _bars(bars, results.dataset, prefix)
     for scores in results.scores:
@@ -143,6 +148,8 @@ def _operations(results: Results, prefix: str, source: str, now: int) -> Iterato
         yield from _late(results.late, results.dataset, prefix)
     for judge in results.judges:
         yield _judge(judge, prefix, source)
+    for profile in results.profiles:
+        yield profile_operation(profile, prefix)
     index = timeless_index(prefix, "counters")
     for name, value in results.counters.items():
         counter = {
@@ -170,8 +177,20 @@ def _judge(judge: PublishedJudge, prefix: str, source: str) -> Operation:
     )  # fmt: skip
 
 
-def _anomaly(row: tuple[Any, ...], prefix: str, now: int) -> Operation:
+def profile_operation(row: tuple[Any, ...], prefix: str) -> Operation:
+    """Return what writes a user's profile, in the order of `PROFILE_FIELDS`; of two the later one stands."""
+    body = orjson.dumps(profile_document(row), option=_NUMPY)
+    latest = max(row[_LAST], 0)
+    name = document_id("profiles", row[0])
+    return Operation(
+        "profiles", timeless_index(prefix, "profiles"), name, body, (latest, row[_SEEN]), external=latest
+    )
+
+
+def _anomaly(row: tuple[Any, ...], prefix: str, now: int, payment: Payment | None = None) -> Operation:
     document = to_json(ANOMALY_FIELDS, row)
+    if payment is not None:
+        document |= payment._asdict()
     if not row[_DETECTED_AT]:
         document["detected_at"] = rfc3339(now)
     # Created, so that one which is there already comes back and can keep its first `detected_at`.

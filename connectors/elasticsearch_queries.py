@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from connectors.elasticsearch_schema import alias, daily_index
-from connectors.store_questions import Document, Wanted, step_name
+from connectors.store_questions import TERMS, Document, Wanted, step_name
 from tapewatch.documents import rfc3339
 from tapewatch.records import DAY
 
@@ -183,13 +183,16 @@ def series_filter(start: int | None, end: int | None, **terms: str) -> list[Quer
 def filters(wanted: Wanted) -> list[Query]:
     """Return the conditions for anomalies that are wanted."""
     found = range_of("ts_event", wanted.get("start"), wanted.get("end"))
-    for name, value in (("key", wanted.get("key")), ("detector", wanted.get("detector"))):
-        if value is not None:
-            found.append({"term": {name: value}})
+    terms = {name: wanted.get(name) for name in TERMS}
+    found += [{"term": {name: value}} for name, value in terms.items() if value is not None]
     least = wanted.get("min_severity")
     if least is not None:
         found.append({"range": {"severity": {"gte": least}}})
-    for name, asked in (("id", wanted.get("ids")), ("incident", wanted.get("incidents"))):
+    for name, asked in (
+        ("id", wanted.get("ids")),
+        ("incident", wanted.get("incidents")),
+        ("transaction_id", wanted.get("transactions")),
+    ):
         if asked is not None:
             found.append({"terms": {name: list(asked)}})
     if (feature := wanted.get("feature")) is not None:

@@ -119,7 +119,8 @@ class ElasticsearchPartition(StatefulSinkPartition[Results, None]):
 def _documents(results: Results) -> int:
     bars = sum(len(table.bars) for table in results.bars)
     scores = sum(len(table.keys) for table in results.scores)
-    return bars + scores + len(results.anomalies) + len(results.deleted) + 1
+    told = len(results.anomalies) + len(results.deleted) + len(results.profiles)
+    return bars + scores + told + 1
 
 
 class ElasticsearchSink(FixedPartitionedSink[Results, None]):

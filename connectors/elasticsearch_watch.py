@@ -7,7 +7,7 @@ import threading
 from connectors.elasticsearch_queries import Query, document_of
 from connectors.elasticsearch_search import Searching
 from connectors.store_questions import Document
-from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, to_json
+from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, PAYMENT_FIELDS, to_json, told_anomaly
 from tapewatch.errors import UserError
 from tapewatch.settings_elasticsearch import ElasticsearchSettings
 
@@ -15,7 +15,7 @@ from tapewatch.settings_elasticsearch import ElasticsearchSettings
 WATCHED_ANOMALIES = 1_000
 #: Looks for which a number that was skipped is waited for, and how many are.
 _LOOKS_FOR_SKIPPED, _MOST_SKIPPED = 5, 1_000
-_KINDS = {"bars": ("bar", BAR_FIELDS), "anomalies": ("anomaly", ANOMALY_FIELDS)}
+_KINDS = {"bars": ("bar", BAR_FIELDS), "anomalies": ("anomaly", (*ANOMALY_FIELDS, *PAYMENT_FIELDS))}
 
 
 class ElasticsearchWatch:
@@ -102,7 +102,10 @@ class ElasticsearchWatch:
                     if kind == "anomalies":
                         self._watch(hits)
                     rows = (document_of(hit["_source"], fields) for hit in hits)
-                    found += [{"document": word, **to_json(fields, tuple(row.values()))} for row in rows]
+                    for row in rows:
+                        values = tuple(row.values())
+                        told = told_anomaly(values) if kind == "anomalies" else to_json(fields, values)
+                        found.append({"document": word, **told})
         return found
 
     def _forget_wiped(self, kind: str, numbers: dict[str, int]) -> None:

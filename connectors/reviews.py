@@ -22,7 +22,7 @@ def write_review(settings: Settings, review: Review) -> bool:
     Returns
     -------
     bool
-        Whether there is an anomaly of that id, without which nothing is written.
+        Whether there is an anomaly of that id, without which nothing is written; True for a transaction.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def _add_to_elasticsearch(settings: ElasticsearchSettings, review: Review) -> bo
     from connectors.store_elasticsearch import ElasticsearchStore
 
     with ElasticsearchStore(settings) as store:
-        if not store.anomalies(ids=[review.anomaly_id], limit=1):
+        if review.anomaly_id is not None and not store.anomalies(ids=[review.anomaly_id], limit=1):
             return False
     (operation,) = document_operations("reviews", [asdict(review)], settings.index_prefix, review.reviewed_at)
     client = connect(settings, _PATIENCE_SECONDS)

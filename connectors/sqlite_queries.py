@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import orjson
 
-from connectors.store_questions import Place, Wanted
-from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS
+from connectors.store_questions import TERMS, Place, Wanted
+from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, PAYMENT_FIELDS, SCORE_FIELDS
 
-ANOMALY = ", ".join(ANOMALY_FIELDS)
+ANOMALY = ", ".join((*ANOMALY_FIELDS, *PAYMENT_FIELDS))
 BAR = ", ".join(BAR_FIELDS)
 SCORE = ", ".join(SCORE_FIELDS)
 ORDER_BY = {
@@ -100,6 +100,8 @@ ORDER BY worst DESC, c.key, step
 REVIEWS = """
 SELECT anomaly_id, transaction_id, label, reviewer, notes, reviewed_at FROM reviews
 WHERE (:anomaly IS NULL OR anomaly_id = :anomaly) AND (:reviewer IS NULL OR reviewer = :reviewer)
+  AND (:transaction IS NULL OR transaction_id = :transaction)
+  AND (:start IS NULL OR reviewed_at >= :start) AND (:end IS NULL OR reviewed_at < :end)
   AND (:label IS NULL OR label = :label) AND (NOT :of_anomalies OR anomaly_id NOT NULL) AND {further}
 ORDER BY reviewed_at DESC, anomaly_id, transaction_id, reviewer LIMIT :limit
 """
@@ -116,8 +118,7 @@ REVIEWS_BEHIND = (
 def where_of(wanted: Wanted) -> tuple[str, list[object]]:
     """Return the condition for anomalies that are wanted, and its values."""
     conditions = {
-        "key = ?": wanted.get("key"),
-        "detector = ?": wanted.get("detector"),
+        **{f"{name} = ?": wanted.get(name) for name in TERMS},
         "severity >= ?": wanted.get("min_severity"),
         "ts_event >= ?": wanted.get("start"),
         "ts_event < ?": wanted.get("end"),
@@ -139,7 +140,11 @@ def where_of(wanted: Wanted) -> tuple[str, list[object]]:
             if reviewed
             else "NOT EXISTS (SELECT 1 FROM reviews r WHERE r.anomaly_id = anomalies.id)"
         )
-    for name, asked in (("id", wanted.get("ids")), ("incident", wanted.get("incidents"))):
+    for name, asked in (
+        ("id", wanted.get("ids")),
+        ("incident", wanted.get("incidents")),
+        ("transaction_id", wanted.get("transactions")),
+    ):
         if asked is not None:
             parts.append(f"{name} IN (SELECT value FROM json_each(?))")  # noqa: S608 - names of ours
             values.append(orjson.dumps(list(asked)).decode())

@@ -1,4 +1,4 @@
-"""What people said of anomalies, in the embedded store."""
+"""What people said of anomalies and transactions, in the embedded store."""
 
 from __future__ import annotations
 
@@ -12,28 +12,34 @@ from tapewatch.errors import UserError
 
 # A review is named by what it is of, by whom and when: told again it is one, told otherwise a correction.
 _DELETE = (
-    "DELETE FROM reviews WHERE anomaly_id = :anomaly_id AND transaction_id IS NULL "
+    "DELETE FROM reviews WHERE anomaly_id IS :anomaly_id AND transaction_id IS :transaction_id "
     "AND reviewer IS :reviewer AND reviewed_at = :reviewed_at"
 )
 _INSERT = (
-    "INSERT INTO reviews (anomaly_id, label, reviewer, notes, reviewed_at) "
-    "VALUES (:anomaly_id, :label, :reviewer, :notes, :reviewed_at)"
+    "INSERT INTO reviews (anomaly_id, transaction_id, label, reviewer, notes, reviewed_at) "
+    "VALUES (:anomaly_id, :transaction_id, :label, :reviewer, :notes, :reviewed_at)"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """One person's word on one anomaly: ``label`` 1 confirmed, 0 false alarm; ``reviewed_at`` in ns."""
+    """One person's word on one anomaly, or on a transaction: ``label`` 1 confirmed, 0 false alarm.
 
-    anomaly_id: str
+    ``reviewed_at`` is in ns. Either ``anomaly_id`` or ``transaction_id`` is given.
+    """
+
+    anomaly_id: str | None
     label: int
     reviewer: str | None
     notes: str | None
     reviewed_at: int
+    transaction_id: str | None = None
 
 
 def add_review(path: Path, review: Review) -> bool:
     """Write a review; return whether there is an anomaly of that id, without which nothing is written.
+
+    Of transactions only those that are anomalies are in the store, so one that is reviewed need not be.
 
     Raises
     ------
@@ -45,9 +51,12 @@ def add_review(path: Path, review: Review) -> bool:
         with contextlib.closing(connection):
             connection.execute("BEGIN IMMEDIATE")
             with committing(connection):
-                if not connection.execute(
-                    "SELECT 1 FROM anomalies WHERE id = ?", (review.anomaly_id,)
-                ).fetchone():
+                if (
+                    review.anomaly_id is not None
+                    and not connection.execute(
+                        "SELECT 1 FROM anomalies WHERE id = ?", (review.anomaly_id,)
+                    ).fetchone()
+                ):
                     return False
                 connection.execute(_DELETE, asdict(review))
                 connection.execute(_INSERT, asdict(review))

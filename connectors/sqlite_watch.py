@@ -12,7 +12,7 @@ from typing import Any
 from connectors.file_identity import file_identity
 from connectors.sqlite_schema import open_for_reading
 from connectors.store_sqlite import SqliteStore
-from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, to_json
+from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, PAYMENT_FIELDS, to_json, told_anomaly
 from tapewatch.errors import UserError
 
 Document = dict[str, Any]
@@ -21,12 +21,11 @@ _Row = tuple[Any, ...]
 #: So many of the newest anomalies are watched for growing and for being taken back.
 WATCHED_ANOMALIES = 1_000
 
+_FIELDS = (*ANOMALY_FIELDS, *PAYMENT_FIELDS)
 _NEWEST_ANOMALIES = (
-    f"SELECT rowid, {', '.join(ANOMALY_FIELDS)} FROM anomalies ORDER BY rowid DESC LIMIT {WATCHED_ANOMALIES}"  # noqa: S608
+    f"SELECT rowid, {', '.join(_FIELDS)} FROM anomalies ORDER BY rowid DESC LIMIT {WATCHED_ANOMALIES}"  # noqa: S608
 )
-_ANOMALIES_FROM = (
-    f"SELECT rowid, {', '.join(ANOMALY_FIELDS)} FROM anomalies WHERE rowid >= ? ORDER BY rowid LIMIT ?"  # noqa: S608
-)
+_ANOMALIES_FROM = f"SELECT rowid, {', '.join(_FIELDS)} FROM anomalies WHERE rowid >= ? ORDER BY rowid LIMIT ?"  # noqa: S608
 _SERIES = ("key", "width", "dataset", "instrument_id")
 _BARS_FROM = (
     f"SELECT {', '.join(BAR_FIELDS)} FROM bars WHERE key = ? AND width = ? AND dataset = ? "  # noqa: S608
@@ -209,9 +208,7 @@ class _Opened:
         there = {row[_ID] for row in rows}
         found: list[Document] = [{"document": "deleted", "id": name} for name in known if name not in there]
         found += [
-            {"document": "anomaly", **to_json(ANOMALY_FIELDS, row[1:])}
-            for row in rows
-            if known.get(row[_ID]) != row[1:]
+            {"document": "anomaly", **told_anomaly(row[1:])} for row in rows if known.get(row[_ID]) != row[1:]
         ]
         self._watch(rows[-WATCHED_ANOMALIES:])
         return found

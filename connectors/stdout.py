@@ -11,12 +11,12 @@ import orjson
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from tapewatch.documents import (
-    ANOMALY_FIELDS,
     BAR_FIELDS,
     SCORE_FIELDS,
     Results,
-    anomaly_row,
+    anomaly_document,
     bar_rows,
+    profile_document,
     score_rows,
     to_json,
 )
@@ -32,7 +32,7 @@ def documents(results: Results) -> Iterator[dict[str, Any]]:
     for name in results.deleted:
         yield {"document": "deleted", "id": name}
     for anomaly in results.anomalies:
-        yield {"document": "anomaly", **to_json(ANOMALY_FIELDS, anomaly_row(anomaly))}
+        yield {"document": "anomaly", **anomaly_document(anomaly)}
     for bars in results.bars:
         for row in bar_rows(bars, results.dataset):
             yield {"document": "bar", **to_json(BAR_FIELDS, row)}
@@ -42,6 +42,8 @@ def documents(results: Results) -> Iterator[dict[str, Any]]:
     for scores in results.scores:
         for row in score_rows(scores, results.flow):
             yield {"document": "score", **to_json(SCORE_FIELDS, row)}
+    for profile in results.profiles:
+        yield {"document": "profile", **profile_document(profile)}
 
 
 class StdoutPartition(StatefulSinkPartition[Results, None]):

@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from connectors.store_incidents import incidents, verdicts
-from connectors.store_questions import STEPS, Document, Wanted, WantedReviews, check_points
+from connectors.store_payments import amounts_of, precision
+from connectors.store_questions import STEPS, Document, Wanted, WantedReviews, check_group, check_points
 from tapewatch.documents import PublishedJudge
 from tapewatch.errors import UserError
 from tapewatch.settings import WIDTHS, Settings
@@ -69,6 +70,39 @@ class Store(ABC):
         anomaly by one person the newest counts. Reviews of anomalies that are gone do not.
         """
         return verdicts(self, most)
+
+    def transactions(
+        self, *, limit: int = 100, after: str | None = None, order: str = "newest", **wanted: Unpack[Wanted]
+    ) -> list[Document]:
+        """Return the transactions that were judged to be anomalies, each once, in an order.
+
+        A transaction has an incident of its own: rows are those of `incidents`.
+        """
+        wanted["flow"] = "transactions"
+        return self.incidents(limit=limit, after=after, order=order, **wanted)
+
+    @abstractmethod
+    def payments(self, group: str, **wanted: Unpack[Wanted]) -> list[tuple[str | None, float]]:
+        """Return the word of ``group`` and the amount of each transaction with anomalies that are wanted."""
+
+    def amounts(self, group: str, limit: int = 30, **wanted: Unpack[Wanted]) -> list[Document]:
+        """Return what the transactions with anomalies come to, by one of `store_questions.GROUPS`.
+
+        Rows hold ``group`` (its value, None if unknown), ``transactions`` (their number, whichever detectors
+        found them), ``amount`` (their sum), ``amount_mean`` and ``amount_max``; the largest sums first,
+        equal ones by value, at most ``limit``.
+        """
+        check_group(group)
+        return amounts_of(self.payments(group, **wanted), limit)
+
+    def precision(self, step_ns: int, most: int = 10_000, **wanted: Unpack[Wanted]) -> list[Document]:
+        """Return how many of each detector's anomalies reviews confirm, by step of ``ts_event``.
+
+        Rows hold ``ts_start`` (a multiple of ``step_ns``), ``detector``, ``confirmed``, ``false_alarms`` and
+        ``precision``, in order of time and detector. A review of a transaction judges all of its anomalies.
+        The newest review of an anomaly counts; only the newest ``most`` reviews are looked at.
+        """
+        return precision(self, step_ns, most, wanted)
 
     @abstractmethod
     def lanes(
@@ -176,9 +210,17 @@ class Store(ABC):
 
     @abstractmethod
     def profiles(
-        self, user_id: str | None = None, *, limit: int = 100, after: str | None = None
+        self,
+        user_id: str | None = None,
+        *,
+        prefix: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
     ) -> list[Document]:
-        """Return what is usual for users, by ``user_id``; those behind the user ``after`` if it is given."""
+        """Return what is usual for users, by ``user_id``; those behind the user ``after`` if it is given.
+
+        With a ``prefix`` only of users whose id begins with it.
+        """
 
     def profile(self, user_id: str) -> Document | None:
         """Return what is usual for a user, None for one who is not known."""

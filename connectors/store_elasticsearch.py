@@ -45,6 +45,7 @@ from tapewatch.documents import (
     ANOMALY_FIELDS,
     BAR_FIELDS,
     JUDGE_FIELDS,
+    PAYMENT_FIELDS,
     SCORE_FIELDS,
     PublishedJudge,
     rfc3339,
@@ -86,9 +87,24 @@ class ElasticsearchStore(Store):
             if order == "worst":
                 # What has no severity comes last.
                 behind.insert(0, "-Infinity" if place.severity is None else place.severity)
-        return self._searching.hits(
-            "anomalies", self._filters(wanted), SORT[order], ANOMALY_FIELDS, limit, behind
-        )
+        fields = (*ANOMALY_FIELDS, *PAYMENT_FIELDS)
+        rows = self._searching.hits("anomalies", self._filters(wanted), SORT[order], fields, limit, behind)
+        for row in rows:
+            if row["transaction_id"] is None:
+                for name in PAYMENT_FIELDS:
+                    del row[name]
+        return rows
+
+    def payments(self, group: str, **wanted: Unpack[Wanted]) -> list[tuple[str | None, float]]:
+        """Return a word and the amount of each transaction that has anomalies; see `Store`."""
+        sources: list[Query] = [
+            {"transaction": {"terms": {"field": "transaction_id"}}},
+            {"user": {"terms": {"field": "user_id"}}},
+            {"word": {"terms": {"field": group, "missing_bucket": True}}},
+        ]
+        amount = {"amount": {"max": {"field": "amount"}}}
+        found = self._searching.composite("anomalies", self._filters(wanted), sources, amount)
+        return [(bucket["key"]["word"], bucket["amount"]["value"]) for bucket in found]
 
     def _filters(self, wanted: Wanted) -> list[Query]:
         query = filters(wanted)
@@ -260,10 +276,17 @@ class ElasticsearchStore(Store):
         ]
 
     def profiles(
-        self, user_id: str | None = None, *, limit: int = 100, after: str | None = None
+        self,
+        user_id: str | None = None,
+        *,
+        prefix: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
     ) -> list[Document]:
         """Return what is usual for users; see `Store`."""
-        query = [{"term": {"user_id": user_id}}] if user_id is not None else []
+        query: list[Query] = [{"term": {"user_id": user_id}}] if user_id is not None else []
+        if prefix:
+            query.append({"prefix": {"user_id": prefix}})
         behind = None if after is None else [after]
         return self._searching.hits("profiles", query, [{"user_id": "asc"}], PROFILE_FIELDS, limit, behind)
 
@@ -292,8 +315,9 @@ class ElasticsearchStore(Store):
         self, *, limit: int = 100, after: str | None = None, **wanted: Unpack[WantedReviews]
     ) -> list[Document]:
         """Return what people said of anomalies and transactions; see `Store`."""
-        asked = {name: wanted.get(name) for name in ("anomaly_id", "reviewer", "label")}
+        asked = {name: wanted.get(name) for name in ("anomaly_id", "transaction_id", "reviewer", "label")}
         query: list[Query] = [{"term": {name: value}} for name, value in asked.items() if value is not None]
+        query += range_of("reviewed_at", wanted.get("start"), wanted.get("end"))
         others = ("anomaly_id", "transaction_id", "reviewer")
         sort: list[Query] = [{name: {"order": "asc", "missing": "_first"}} for name in others]
         if wanted.get("of_anomalies"):

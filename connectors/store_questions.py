@@ -28,6 +28,10 @@ STEPS = tuple(
 #: Most steps of an answer over time.
 MOST_STEPS = 10_000
 ORDERS = ("newest", "oldest", "worst")
+#: Fields of which a value may be wanted.
+TERMS = ("key", "detector", "flow", "user_id", "merchant_category", "location", "payment_method")
+#: What amounts may be added up by.
+GROUPS = ("location", "merchant_category", "payment_method")
 
 
 class Wanted(TypedDict, total=False):
@@ -36,7 +40,8 @@ class Wanted(TypedDict, total=False):
     ``start`` and ``end`` bound ``ts_event`` as ``[start, end)`` ns. Each word of ``text`` must be somewhere
     in the reason or the key, whatever the case of its ASCII letters. ``feature`` is one that has a share in
     the score (``contributions``): ``lost_records``, say. ``reviewed`` tells those that somebody has reviewed
-    from those that nobody has.
+    from those that nobody has. ``user_id``, ``transactions`` (by their ids), ``merchant_category``,
+    ``location`` and ``payment_method`` are those of payments.
     """
 
     key: str | None
@@ -49,18 +54,28 @@ class Wanted(TypedDict, total=False):
     reviewed: bool | None
     ids: Sequence[str] | None
     incidents: Sequence[str] | None
+    flow: str | None
+    user_id: str | None
+    transactions: Sequence[str] | None
+    merchant_category: str | None
+    location: str | None
+    payment_method: str | None
 
 
 class WantedReviews(TypedDict, total=False):
     """Which reviews are meant; without a word, all.
 
-    ``of_anomalies`` leaves out those of transactions alone.
+    ``of_anomalies`` leaves out those of transactions alone. ``start`` and ``end`` bound ``reviewed_at`` as
+    ``[start, end)`` ns.
     """
 
     anomaly_id: str | None
+    transaction_id: str | None
     reviewer: str | None
     label: int | None
     of_anomalies: bool
+    start: int | None
+    end: int | None
 
 
 def of_incidents(wanted: Wanted, names: Sequence[str]) -> Wanted:
@@ -166,3 +181,9 @@ def check_range(step_ns: int, wanted: Wanted) -> tuple[int, int]:
         raise UserError("`start` and `end` must be given for an answer over time")
     check_step(start, end, step_ns)
     return start, end
+
+
+def check_group(group: str) -> None:
+    """Refuse what amounts cannot be added up by; `UserError` says so."""
+    if group not in GROUPS:
+        raise UserError(f"`group` must be one of {', '.join(GROUPS)}, was {group!r}")

@@ -42,7 +42,7 @@ from connectors.store_questions import (
     review_place_of,
     step_name,
 )
-from tapewatch.documents import PROFILE_FIELDS, PublishedJudge
+from tapewatch.documents import PAYMENT_FIELDS, PROFILE_FIELDS, PublishedJudge
 from tapewatch.errors import UserError
 
 _FIRST, _LAST = -(2**63), 2**63 - 1
@@ -138,7 +138,20 @@ class SqliteStore(Store):
         )
         for row in rows:
             row["contributions"] = orjson.loads(row["contributions"])
+            if row["transaction_id"] is None:
+                for name in PAYMENT_FIELDS:
+                    del row[name]
         return rows
+
+    def payments(self, group: str, **wanted: Unpack[Wanted]) -> list[tuple[str | None, float]]:
+        """Return a word and the amount of each transaction that has anomalies; see `Store`."""
+        where, values = where_of(wanted)
+        rows = self._rows(
+            f"SELECT max({group}) AS word, max(amount) AS amount FROM anomalies "  # noqa: S608
+            f"WHERE transaction_id NOT NULL AND {where} GROUP BY transaction_id, user_id",
+            *values,
+        )
+        return [(row["word"], row["amount"]) for row in rows]
 
     def heads(self, names: Sequence[str], order: str = "worst", **wanted: Unpack[Wanted]) -> list[Document]:
         """Return the first anomaly of each of these incidents; see `Store`."""
@@ -268,14 +281,26 @@ class SqliteStore(Store):
         )
 
     def profiles(
-        self, user_id: str | None = None, *, limit: int = 100, after: str | None = None
+        self,
+        user_id: str | None = None,
+        *,
+        prefix: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
     ) -> list[Document]:
         """Return what is usual for users; see `Store`."""
+        asked = {
+            "user_id = ?": user_id,
+            "user_id > ?": after,
+            "user_id >= ?": prefix,
+            # Behind all that begins so; a condition that the primary key answers.
+            "user_id < ?": f"{prefix}{chr(0x10FFFF)}" if prefix else None,
+        }
+        found = {condition: value for condition, value in asked.items() if value is not None}
         rows = self._rows(
-            f"SELECT {_PROFILE} FROM profiles WHERE (?1 IS NULL OR user_id = ?1) "  # noqa: S608
-            "AND (?2 IS NULL OR user_id > ?2) ORDER BY user_id LIMIT ?3",
-            user_id,
-            after,
+            f"SELECT {_PROFILE} FROM profiles WHERE {' AND '.join(found) or 'true'} "  # noqa: S608
+            "ORDER BY user_id LIMIT ?",
+            *found.values(),
             limit,
         )
         for row in rows:
@@ -315,8 +340,9 @@ class SqliteStore(Store):
         place = None if after is None else review_place_of(after)
         return self._rows(
             REVIEWS.format(further=REVIEWS_BEHIND if place else "true"),
-            anomaly=wanted.get("anomaly_id"), reviewer=wanted.get("reviewer"), label=wanted.get("label"),
-            of_anomalies=wanted.get("of_anomalies", False), limit=limit,
+            anomaly=wanted.get("anomaly_id"), transaction=wanted.get("transaction_id"),
+            start=wanted.get("start"), end=wanted.get("end"), reviewer=wanted.get("reviewer"),
+            label=wanted.get("label"), of_anomalies=wanted.get("of_anomalies", False), limit=limit,
             **({f"after_{name}": value for name, value in asdict(place).items()} if place else {}),
         )  # fmt: skip
 

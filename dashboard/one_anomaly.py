@@ -5,13 +5,15 @@ from __future__ import annotations
 import streamlit as st
 
 from connectors.store import Store
+from dashboard import routes
 from dashboard.charts import Document, shares
 from dashboard.colours import badge, colours
+from dashboard.payments import GROUPS, UNKNOWN
 from dashboard.reviewing import review_form
 from dashboard.tables import incident_table
 from dashboard.tape import show_scores
 from dashboard.tape_charts import candles, volumes
-from dashboard.words import number, plain, span_of, time_of, told
+from dashboard.words import is_payment, number, plain, span_of, time_of, told
 from tapewatch.records import MINUTE
 from tapewatch.settings import WIDTHS, Settings
 
@@ -54,7 +56,10 @@ def _draw(store: Store, settings: Settings, anomaly: Document) -> None:
             shares(anomaly["contributions"], colours()), width="stretch", key=f"why-{anomaly['id']}",
             alt="Share of each feature in the score",
         )  # fmt: skip
-    _around(store, settings, anomaly)
+    if is_payment(anomaly):
+        _payment(anomaly)
+    else:
+        _around(store, settings, anomaly)
     _others(store, anomaly)
     with st.expander("The record as it is stored", icon=":material/data_object:"):
         st.json(told(anomaly))
@@ -75,6 +80,20 @@ def _numbers(anomaly: Document) -> None:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
+
+
+def _payment(anomaly: Document) -> None:
+    st.markdown("**The payment**")
+    with st.container(horizontal=True):
+        st.metric("Amount", f"{anomaly['amount']:,.2f}", width=128)
+        for label, field in GROUPS.items():
+            st.metric(label, anomaly[field] or UNKNOWN, width=150)
+        st.metric("Risk", anomaly["risk_level"], width=128)
+    user = anomaly["user_id"]
+    st.page_link(
+        routes.users(), label=f"Against what is usual for {plain(user)}", icon=":material/person_search:",
+        query_params={"user": user, "payment": anomaly["id"]},
+    )  # fmt: skip
 
 
 def _around(store: Store, settings: Settings, anomaly: Document) -> None:

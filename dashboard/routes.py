@@ -29,6 +29,30 @@ def _control() -> None:
     page()
 
 
+def _users() -> None:
+    from dashboard.users import page
+
+    page()
+
+
+def _amounts() -> None:
+    from dashboard.amounts import page
+
+    page()
+
+
+def _predict() -> None:
+    from dashboard.predict import page
+
+    page()
+
+
+def _batch() -> None:
+    from dashboard.batch import page
+
+    page()
+
+
 def monitor() -> st.Page:
     """Return the page on which everything is watched."""
     return st.Page(_monitor, title="Monitor", icon=":material/monitoring:", url_path="monitor", default=True)
@@ -39,8 +63,18 @@ def anomalies() -> st.Page:
     return st.Page(_anomalies, title="Anomalies", icon=":material/crisis_alert:", url_path="anomalies")
 
 
-def pages(*, control: bool) -> list[st.Page]:
-    """Return all pages, that of control if it is switched on."""
+def users() -> st.Page:
+    """Return the page of one payment user."""
+    return st.Page(_users, title="Users", icon=":material/person_search:", url_path="users")
+
+
+def predict() -> st.Page:
+    """Return the page that scores one payment."""
+    return st.Page(_predict, title="Predict", icon=":material/speed:", url_path="predict")
+
+
+def pages(*, control: bool) -> dict[str, list[st.Page]]:
+    """Return all pages by section, that of control if it is switched on."""
     found = [
         monitor(),
         anomalies(),
@@ -48,4 +82,10 @@ def pages(*, control: bool) -> list[st.Page]:
     ]
     if control:
         found.append(st.Page(_control, title="Control", icon=":material/tune:", url_path="control"))
-    return found
+    payments = [
+        users(),
+        st.Page(_amounts, title="Amounts", icon=":material/payments:", url_path="amounts"),
+        predict(),
+        st.Page(_batch, title="Batch", icon=":material/upload_file:", url_path="batch"),
+    ]
+    return {"": found, "Payments": payments}

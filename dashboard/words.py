@@ -6,10 +6,10 @@ import csv
 import datetime as dt
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tapewatch.documents import ANOMALY_FIELDS, rfc3339, to_json
+from tapewatch.documents import ANOMALY_FIELDS, PAYMENT_FIELDS, rfc3339, to_json
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND
 
 Document = dict[str, Any]
@@ -102,13 +102,23 @@ def table_of(documents: Sequence[Document]) -> str:
     >>> table_of([]).splitlines()[0][:20]
     'id,incident,revision'
     """
+    # Those of payments only where there are some.
+    payments = any(is_payment(document) for document in documents)
+    names = [*ANOMALY_FIELDS, *(PAYMENT_FIELDS if payments else ())]
+    rows = map(told, documents)
+    return csv_of(names, ([row.get(name) for name in names] for row in rows))
+
+
+def csv_of(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    r"""Return a table as CSV, which a spreadsheet runs nothing of.
+
+    >>> csv_of(["user", "share"], [["=1+1", {"amount": 0.25}]])
+    "user,share\n'=1+1,amount=0.25\n"
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = [*ANOMALY_FIELDS]
     writer.writerow(names)
-    for document in documents:
-        told = to_json(ANOMALY_FIELDS, tuple(document[name] for name in ANOMALY_FIELDS))
-        writer.writerow([_cell(told[name]) for name in names])
+    writer.writerows([_cell(value) for value in row] for row in rows)
     return text.getvalue()
 
 
@@ -121,7 +131,13 @@ def _cell(value: Any) -> Any:  # noqa: ANN401 - whatever a document holds
 
 def told(document: Document) -> Document:
     """Return an anomaly as the other sinks tell it: times as RFC 3339."""
-    return to_json(ANOMALY_FIELDS, tuple(document[name] for name in ANOMALY_FIELDS))
+    names = (*ANOMALY_FIELDS, *(PAYMENT_FIELDS if is_payment(document) else ()))
+    return to_json(names, tuple(document[name] for name in names))
+
+
+def is_payment(document: Document) -> bool:
+    """Return whether an anomaly is one of a payment."""
+    return document.get("transaction_id") is not None
 
 
 def when(ts: int) -> str:

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 
 def sinks_of(
-    settings: Settings, source: str, shards: int, metrics: FlowMetrics | None = None
+    settings: Settings,
+    source: str,
+    shards: int,
+    metrics: FlowMetrics | None = None,
+    *,
+    profiles: bool = False,
 ) -> dict[str, Any]:
     """Return the sinks of the settings; each acknowledges in ``shards`` slots of its own.
 
@@ -35,6 +40,8 @@ def sinks_of(
         Consumers of each batch.
     metrics
         What the first store acknowledges is counted here, if anywhere.
+    profiles
+        Whether the flow makes profiles of users.
 
     Raises
     ------
@@ -57,8 +64,10 @@ def sinks_of(
         elif kind == "kafka":
             from connectors.kafka_sink import KafkaSink
 
-            topic, name = settings.sinks.kafka.topic, source
-            sinks[kind] = KafkaSink(settings.kafka, topic, shards, done, name)
+            told = settings.sinks.kafka
+            sinks[kind] = KafkaSink(
+                settings.kafka, told.topic, shards, done, source, told.profiles_topic if profiles else ""
+            )
         elif kind == "notify":
             from connectors.notify import NotifySink
 

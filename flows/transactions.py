@@ -32,7 +32,7 @@ def payments(settings: Settings) -> Dataflow:
     wanted = _judging(settings)
     origin_of = settings.transactions.source
     metrics = metrics_of(settings, "transactions", origin_of.name, 1, live=origin_of.kind == "kafka")
-    sinks = sinks_of(settings, origin_of.name, 1, metrics)
+    sinks = sinks_of(settings, origin_of.name, 1, metrics, profiles=wanted.personal)
     origin = _origin(settings, slots=len(sinks))
 
     flow = Dataflow("transactions")

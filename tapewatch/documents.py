@@ -52,7 +52,9 @@ BAR_FIELDS = (
 SCORE_FIELDS = (
     "flow", "detector", "key", "instrument_id", "ts_start", "ts_end", "score", "threshold", "severity",
 )  # fmt: skip
-_TIMES = frozenset({"ts_event", "ts_recv", "ts_clock", "ts_start", "ts_end", "detected_at"})
+_TIMES = frozenset(
+    {"ts_event", "ts_recv", "ts_clock", "ts_start", "ts_end", "detected_at", "ts_first", "ts_last"}
+)
 
 
 #: What anomalies of transactions add, in the order of `Payment`.
@@ -64,6 +66,9 @@ PROFILE_FIELDS = (
     "amount_mean", "transactions", "anomalies", "threshold", "ts_first", "ts_last", "state",
 )  # fmt: skip
 JUDGE_FIELDS = ("source", "partition", "version", "ts_last", "transactions", "state")
+
+#: Those of a profile that are JSON text in its row.
+PROFILE_OBJECTS = ("locations", "merchant_categories", "payment_methods", "hours")
 
 
 class Payment(NamedTuple):
@@ -348,6 +353,25 @@ def anomaly_document(anomaly: Anomaly) -> dict[str, Any]:
     return document if anomaly.payment is None else document | anomaly.payment._asdict()
 
 
+def told_anomaly(row: tuple[Any, ...]) -> dict[str, Any]:
+    """Return a stored anomaly, `ANOMALY_FIELDS` and behind them `PAYMENT_FIELDS`, for JSON.
+
+    What belongs to payments is left out of those of markets.
+    """
+    document = to_json(ANOMALY_FIELDS, row[: len(ANOMALY_FIELDS)])
+    payment = dict(zip(PAYMENT_FIELDS, row[len(ANOMALY_FIELDS) :], strict=False))
+    return document if payment.get("transaction_id") is None else document | payment
+
+
+def profile_document(row: tuple[Any, ...]) -> dict[str, Any]:
+    """Return a user's profile, in the order of `PROFILE_FIELDS`, for JSON and Elasticsearch."""
+    document = to_json(PROFILE_FIELDS, row)
+    for name in PROFILE_OBJECTS:
+        if document[name] is not None:
+            document[name] = orjson.loads(document[name])
+    return document
+
+
 def to_json(fields: tuple[str, ...], row: tuple[Any, ...]) -> dict[str, Any]:
     """Return a document for JSON and Elasticsearch: times as RFC 3339, objects as objects, ``@timestamp``."""
     document: dict[str, Any] = {}
@@ -360,5 +384,6 @@ def to_json(fields: tuple[str, ...], row: tuple[Any, ...]) -> dict[str, Any]:
             document[name] = bool(value)
         else:
             document[name] = value
-    document["@timestamp"] = document["ts_event" if "ts_event" in document else "ts_start"]
+    event = next(name for name in ("ts_event", "ts_start", "ts_last") if name in document)
+    document["@timestamp"] = document[event]
     return document

@@ -171,9 +171,10 @@ class SqliteSettings(_Section):
 
 
 class KafkaSinkSettings(_Section):
-    """The topic to which anomalies go."""
+    """The topics to which anomalies, and users' profiles, go."""
 
     topic: str = Field("anomalies", pattern=r"^[A-Za-z0-9._-]{1,249}$", description=_TOPIC)
+    profiles_topic: str = Field("profiles", pattern=r"^[A-Za-z0-9._-]{0,249}$", description=_TOPIC)
 
 
 #: Sinks that results can be read from.

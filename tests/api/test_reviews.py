@@ -32,7 +32,7 @@ def test_a_review_is_kept_and_listed(client: TestClient) -> None:
         "anomaly_id": ID, "label": 0, "reviewer": "ana", "notes": "the close",
         "reviewed_at": "2024-06-04T10:00:00.000000001+02:00",
     }  # fmt: skip
-    wanted = sent | {"reviewed_at": "2024-06-04T08:00:00.000000001Z"}
+    wanted = sent | {"transaction_id": None} | {"reviewed_at": "2024-06-04T08:00:00.000000001Z"}
     for _ in range(2):
         answer = client.post("/api/reviews", json=sent)
         assert (answer.status_code, answer.json()) == (201, wanted)
@@ -43,9 +43,30 @@ def test_only_the_anomaly_and_the_label_are_needed(client: TestClient) -> None:
     before = time.time_ns()
     answer = client.post("/api/reviews", json={"anomaly_id": ID, "label": 1}).json()
     assert before <= parse(answer["reviewed_at"]) <= time.time_ns()
-    assert answer == {"anomaly_id": ID, "label": 1, "reviewer": None, "notes": None} | {
-        "reviewed_at": answer["reviewed_at"]
-    }
+    assert answer == {
+        "anomaly_id": ID,
+        "label": 1,
+        "reviewer": None,
+        "notes": None,
+        "transaction_id": None,
+    } | {"reviewed_at": answer["reviewed_at"]}
+
+
+def test_any_transaction_may_be_reviewed_and_one_of_the_two_must_be_named(client: TestClient) -> None:
+    missed = {"transaction_id": "t9", "label": 1, "reviewed_at": "2024-06-04T08:00:00Z"}
+    answer = client.post("/api/reviews", json=missed)
+    assert answer.status_code == 201
+    assert (answer.json()["transaction_id"], answer.json()["anomaly_id"]) == ("t9", None)
+    assert client.post("/api/reviews", json={"anomaly_id": ID, "label": 1}).status_code == 201
+    of_it = client.get("/api/reviews?transaction_id=t9").json()["reviews"]
+    assert of_it == [answer.json()]
+    first = client.get("/api/reviews?limit=1").json()
+    second = client.get(f"/api/reviews?limit=1&cursor={first['next']}").json()
+    assert [row["transaction_id"] for row in first["reviews"] + second["reviews"]] == [None, "t9"]
+    for wrong in ({"label": 1}, {"label": 1, "anomaly_id": ID, "transaction_id": "t9"}):
+        refused = client.post("/api/reviews", json=wrong)
+        assert refused.status_code == 422
+        assert "either `anomaly_id` or `transaction_id`" in refused.json()["detail"]
 
 
 def test_pages_newest_first(client: TestClient) -> None:

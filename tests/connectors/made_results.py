@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tapewatch.documents import BAR, Anomaly, BarTable, Early, LateTable, Results, ScoreTable
-from tapewatch.records import DAY, MINUTE, SECOND, TRADE
+from tapewatch.documents import BAR, Anomaly, BarTable, Early, LateTable, Payment, Results, ScoreTable
+from tapewatch.records import DAY, HOUR, MINUTE, SECOND, TRADE
 
 #: 2024-06-03, the event day of everything made here unless said otherwise.
 MONDAY = 19_877 * DAY
@@ -25,6 +25,29 @@ def anomaly(number: int = 1, **changes: Any) -> Anomaly:
         "contributions": {"volume": 0.75, "trades": 0.25}, "detected_at": MONDAY + DAY,
     }  # fmt: skip
     return Anomaly(**(values | changes))
+
+
+def payment(number: int = 1, detector: str = "ensemble", **words: Any) -> Anomaly:
+    """Return an anomaly of the payment ``t<number>``, of one of three users; its id is the detector's own."""
+    user, ts = f"u{number % 3}", MONDAY + 9 * HOUR + number * MINUTE
+    values: dict[str, Any] = {
+        "transaction_id": f"t{number}", "user_id": user, "amount": 10.25 * (1 + number % 4),
+        "merchant_category": ["grocery", "travel", None][number % 3], "location": ["DE", "BR"][number % 2],
+        "payment_method": "card", "risk_level": "high",
+    } | words  # fmt: skip
+    return anomaly(
+        1000 + number, id=f"{1000 + number:030x}{len(detector):02x}", incident=f"{1000 + number:032x}",
+        flow="transactions", detector=detector, dataset="", publisher_id=0, instrument_id=0, key=user,
+        symbol=user, ts_event=ts, ts_start=ts, ts_end=ts + 1, payment=Payment(**values),
+    )  # fmt: skip
+
+
+def profile(user: str = "u1", transactions: int = 3, last: int = MONDAY) -> tuple[Any, ...]:
+    """Return a user's profile as a row."""
+    return (
+        user, '{"DE":2.0}', '{"grocery":2.0}', "{}", '{"7":1.0}', 1.25, 9.0, 3.5, transactions, 0, 8.0, MONDAY,
+        last, None,
+    )  # fmt: skip
 
 
 def bars(

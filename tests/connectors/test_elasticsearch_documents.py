@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from connectors.elasticsearch_documents import Operation, _order, document_operations, merged, settled
 from connectors.sqlite_early import Leftovers
+from tapewatch.documents import PAYMENT_FIELDS, PROFILE_FIELDS
 from tapewatch.records import DAY, MINUTE
 
 make: Any = import_module("tests.connectors.made_results")
@@ -138,6 +139,21 @@ def test_what_json_has_no_number_for_is_null() -> None:
         None,
         {"volume": None},
     )
+
+
+def test_payments_tell_what_was_paid_and_of_two_profiles_the_later_stands() -> None:
+    told = orjson.loads(one(make.results(anomalies=[make.payment(4)])).body)
+    assert {name: told[name] for name in PAYMENT_FIELDS} == {
+        "transaction_id": "t4", "user_id": "u1", "amount": 10.25, "merchant_category": "travel",
+        "location": "DE", "payment_method": "card", "risk_level": "high",
+    }  # fmt: skip
+    early, late = make.profile("u1", 3, make.MONDAY), make.profile("u1", 4, make.MONDAY + 1)
+    written = one(make.results(profiles=[late]), make.results(profiles=[early]))
+    assert (written.external, written.target) == (make.MONDAY + 1, "tw-profiles-all")
+    document = orjson.loads(written.body)
+    assert (document["transactions"], document["locations"]) == (4, {"DE": 2.0})
+    assert document["ts_last"] == document["@timestamp"] == "2024-06-03T00:00:00.000000001Z"
+    assert set(document) == {*PROFILE_FIELDS, "@timestamp"}
 
 
 def test_reviews_profiles_and_dead_letters_have_names_too() -> None:

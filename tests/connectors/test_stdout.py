@@ -17,7 +17,15 @@ from bytewax.testing import TestingSource, run_main
 
 import connectors.stdout
 from connectors.stdout import StdoutSink
-from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS, Results, rfc3339
+from tapewatch.documents import (
+    ANOMALY_FIELDS,
+    BAR_FIELDS,
+    PAYMENT_FIELDS,
+    PROFILE_FIELDS,
+    SCORE_FIELDS,
+    Results,
+    rfc3339,
+)
 from tapewatch.late_rows import LATE_FIELDS
 
 make: Any = import_module("tests.connectors.made_results")
@@ -53,6 +61,14 @@ def test_one_line_per_document_with_the_contracts_names() -> None:
     assert anomaly["contributions"] == {"volume": 0.75, "trades": 0.25}
     assert (bar["open"], bar["vwap"], bar["final"]) == (10.0, 10.5, True)
     assert bar["@timestamp"] == "2024-06-03T00:00:00.000000000Z"
+
+
+def test_payments_and_profiles_have_the_contracts_names() -> None:
+    anomaly, profile = lines(make.results(anomalies=[make.payment()], profiles=[make.profile()]))
+    assert set(anomaly) == {"document", "@timestamp", *ANOMALY_FIELDS, *PAYMENT_FIELDS}
+    assert (anomaly["transaction_id"], anomaly["amount"]) == ("t1", 20.5)
+    assert set(profile) == {"document", "@timestamp", *PROFILE_FIELDS}
+    assert (profile["document"], profile["hours"]) == ("profile", {"7": 1.0})
 
 
 def test_what_is_unknown_is_null() -> None:

@@ -25,7 +25,7 @@ from connectors.store import Store, open_results
 from connectors.store_elasticsearch import ElasticsearchStore
 from connectors.store_questions import cursor, review_cursor
 from connectors.store_sqlite import SqliteStore
-from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS, PublishedJudge
+from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, PAYMENT_FIELDS, SCORE_FIELDS, PublishedJudge
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND
 from tapewatch.settings import Settings
@@ -101,6 +101,13 @@ def parts() -> list[Any]:
         make.results(late=make.late(1, 2, 3), anomalies=[early], early=[make.early(early)]),
         make.results(judges=[judge("a", FIRST + 2, 5), judge("a", FIRST + 1, 3), judge("b", FIRST + 1, 4)]),
         make.results(judges=[judge("b", FIRST, 9), judge("c", FIRST + 2, 1)]),
+        make.results(
+            anomalies=[
+                make.payment(n, name) for n in range(12) for name in ("ensemble", "rules")[n % 3 // 2 :]
+            ],
+            profiles=[make.profile(f"u{n}") for n in range(3)],
+            flow="transactions",
+        ),
         make.results(bars=[other], dataset="OTHER.TAPE", partition="b", counters={"records": 2**53 + 1}),
     ]
 
@@ -119,7 +126,7 @@ REVIEWS: list[dict[str, Any]] = [
     for n in range(12)
 ]  # fmt: skip
 PROFILES: list[dict[str, Any]] = [
-    {"user_id": f"u{n}", "locations": {"Berlin": 3}, "merchant_categories": {}, "payment_methods": None, "hours": {"7": 1},
+    {"user_id": f"v{n}", "locations": {"Berlin": 3}, "merchant_categories": {}, "payment_methods": None, "hours": {"7": 1},
      "amount_min": 1.25, "amount_max": 9.0, "amount_mean": 3.5, "transactions": n, "anomalies": 0, "threshold": None,
      "ts_first": FIRST, "ts_last": FIRST + n, "state": f'["p", {n}]' if n else None}
     for n in range(5)
@@ -252,10 +259,11 @@ QUESTIONS: dict[str, Callable[[Store], Any]] = {
     "the largest scores of trades": lambda s: s.scores("QQQ", "block_trade", points=6),
     "no scores": lambda s: s.scores("IBM", "high_volume"),
     "profiles": lambda s: s.profiles(limit=3),
+    "profiles that begin so": lambda s: s.profiles(prefix="u", after="u0", limit=2) + s.profiles(prefix="%"),
     "more profiles": lambda s: s.profiles(after="u2"),
-    "a profile": lambda s: s.profiles("u3") + s.profiles("nobody"),
-    "one profile": lambda s: [s.profile("u3"), s.profile("nobody")],
-    "states of profiles": lambda s: s.profile_states(["u4", "u0", "nobody", "u1"]),
+    "a profile": lambda s: s.profiles("u1") + s.profiles("v3") + s.profiles("nobody"),
+    "one profile": lambda s: [s.profile("v3"), s.profile("nobody")],
+    "states of profiles": lambda s: s.profile_states(["v4", "v0", "nobody", "v1"]),
     "no states of profiles": lambda s: s.profile_states([]),
     "judges": lambda s: s.judges(),
     "a judge": lambda s: list(map(_comparable, map(s.judge, ["paper"] * 4, "abcd"))),
@@ -264,6 +272,22 @@ QUESTIONS: dict[str, Callable[[Store], Any]] = {
     "reviews of anomalies": lambda s: s.reviews(of_anomalies=True),
     "reviews page by page": lambda s: pages_of_reviews(s, 1) + pages_of_reviews(s, 3),
     "reviews of one": lambda s: s.reviews(anomaly_id=f"{1:032x}") + s.reviews(reviewer="me") + s.reviews(label=0),
+    "reviews of a transaction": lambda s: s.reviews(transaction_id="t3"),
+    "reviews of a stretch": lambda s: s.reviews(start=FIRST + HOUR + 1, end=FIRST + 4 * HOUR + 4),
+    "anomalies of a flow": lambda s: s.anomalies(flow="transactions", order="worst"),
+    "a user's": lambda s: s.anomalies(user_id="u2"),
+    "those of transactions": lambda s: s.anomalies(transactions=["t3", "t4", "none"], order="oldest"),
+    "transactions": lambda s: s.transactions(limit=5),
+    "a user's worst transactions": lambda s: s.transactions(user_id="u1", order="worst"),
+    "transactions of words": lambda s: s.transactions(
+        merchant_category="travel", location="BR", payment_method="card"),
+    "no transactions": lambda s: s.transactions(location="XX"),
+    "payments": lambda s: sorted(s.payments("location", detector="rules")),
+    "amounts by place": lambda s: s.amounts("location"),
+    "amounts by category": lambda s: s.amounts("merchant_category"),
+    "a user's amounts by method": lambda s: s.amounts("payment_method", user_id="u0", limit=1),
+    "precision": lambda s: s.precision(DAY),
+    "precision by the hour of a detector": lambda s: s.precision(HOUR, detector="rules", most=5),
     "series": lambda s: s.series(),
     "bar_keys": lambda s: s.bar_keys(),
     "counts": lambda s: s.counts(),
@@ -281,6 +305,7 @@ EMPTY = {
     "a feature nobody has",
     "by no name",
     "no incidents",
+    "no transactions",
     "no heads",
     "no bars",
     "no chart",
@@ -330,7 +355,9 @@ WANTED = st.fixed_dictionaries(
     {},
     optional={
         "key": st.sampled_from([*KEYS, "IBM"]),
-        "detector": st.sampled_from(DETECTORS),
+        "detector": st.sampled_from([*DETECTORS, "rules"]),
+        "user_id": st.sampled_from(["u1", "u2"]),
+        "location": st.sampled_from(["DE", "XX"]),
         "min_severity": st.sampled_from([0.0, 10.0, 50.25, 99.999, 100.0]),
         "start": st.integers(FIRST, FIRST + 4 * DAY),
         "end": st.integers(FIRST, FIRST + 4 * DAY),
@@ -406,6 +433,29 @@ def test_documents_have_the_contracts_names_and_types(both: Both) -> None:
     assert tuple(both.ask(lambda s: s.scores("SPY", "high_volume"))[0]) == SCORE_FIELDS
 
 
+def test_a_transaction_counts_once_whatever_found_it(both: Both) -> None:
+    found = both.ask(lambda s: s.transactions(limit=100, order="oldest"))
+    assert [row["transaction_id"] for row in found] == [f"t{n}" for n in range(12)]
+    assert [row["detectors"] for row in found[:3]] == [
+        ["ensemble", "rules"],
+        ["ensemble", "rules"],
+        ["rules"],
+    ]
+    assert tuple(found[0])[-9:-2] == PAYMENT_FIELDS
+    amounts = both.ask(lambda s: s.amounts("merchant_category"))
+    assert {row["group"]: row["transactions"] for row in amounts} == {"grocery": 4, "travel": 4, None: 4}
+    assert sum(row["amount"] for row in amounts) == sum(row["amount"] for row in found)
+
+
+def test_a_review_of_a_transaction_judges_its_anomalies(both: Both) -> None:
+    # t0, t6 are called false alarms, t3, t9 frauds; t0 is of two detectors, as all of them are.
+    found = both.ask(lambda s: s.precision(365 * DAY, flow="transactions"))
+    assert [(row["detector"], row["confirmed"], row["false_alarms"]) for row in found] == [
+        ("ensemble", 2, 2), ("rules", 2, 2)
+    ]  # fmt: skip
+    assert [row["precision"] for row in found] == [0.5, 0.5]
+
+
 def test_a_chart_is_as_fine_as_its_points_allow(both: Both) -> None:
     rolled = both.ask(lambda s: s.chart("SPY", end=make.MONDAY + DAY, points=100))
     minutes = both.ask(lambda s: s.bars("SPY", "1m", end=make.MONDAY + DAY))
@@ -435,6 +485,11 @@ def test_a_chart_is_as_fine_as_its_points_allow(both: Both) -> None:
         (lambda s: s.histogram(10, start=0, end=1), "`step_ns` must be a whole number of milliseconds"),
         (lambda s: s.lanes(0, 1, 1_500_000), "`step_ns` must be a whole number of milliseconds"),
         (lambda s: s.lanes(0, DAY, SECOND), "at most 10,000 steps"),
+        (
+            lambda s: s.amounts("user_id"),
+            "`group` must be one of location, merchant_category, payment_method",
+        ),
+        (lambda s: s.precision(0), "`step_ns` must be at least 1, was 0"),
         (lambda s: s.chart("SPY", points=1), "`points` must be from 2 to 10,000, was 1"),
         (lambda s: s.scores("SPY", "high_volume", points=10**6), "`points` must be from 2"),
     ],
@@ -471,7 +526,7 @@ def test_the_settings_choose_the_store(filled: tuple[Any, Path, Any]) -> None:
         chosen = Settings(sinks={"kinds": kinds, "sqlite": {"path": str(path)}, "elasticsearch": place})
         with open_results(chosen) as store:
             assert type(store) is wanted
-            assert store.counts()["anomalies"] == 400
+            assert store.counts()["anomalies"] == 400 + 20
 
 
 def test_a_store_that_is_away_is_one_line() -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,17 @@ from tests.connectors.made_payments import payments, simulated
 _PREFIX = "TAPEWATCH_TRANSACTIONS__"
 
 
-def start(folder: Path, name: str, *flags: str, **settings: str) -> subprocess.Popen[str]:
+def start(
+    folder: Path, name: str, *flags: str, plain: Mapping[str, str] | None = None, **settings: str
+) -> subprocess.Popen[str]:
+    """Start the flow; settings of the section ``transactions``, those of others are ``plain``."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("TAPEWATCH_")}
     env |= {
         f"{_PREFIX}SOURCE__PATHS": f'["{folder / "p.jsonl.zst"}"]',
         f"{_PREFIX}ALERTS_PER_DAY": "20",
         "TAPEWATCH_SINKS__SQLITE__PATH": str(folder / name),
         **{f"{_PREFIX}{key}": value for key, value in settings.items()},
+        **{f"TAPEWATCH_{key}": value for key, value in (plain or {}).items()},
     }
     command = [sys.executable, "-m", "bytewax.run", "flows.transactions:flow", *flags]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

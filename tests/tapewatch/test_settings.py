@@ -77,6 +77,7 @@ OTHERS: dict[str, Any] = {
     "sinks.scores": True,
     "sinks.sqlite.path": "other.db",
     "sinks.kafka.topic": "found",
+    "sinks.kafka.profiles_topic": "people",
     "sinks.notify.min_severity": 90.5,
     "sinks.notify.every": "1h",
     "kafka.brokers": "kafka:9092",
