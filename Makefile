@@ -15,7 +15,7 @@ TESTERS = $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n + 1 : 4)
 STREAMLIT := $(BIN)/streamlit run dashboard/app.py --server.address 127.0.0.1 --server.port $(PORT) \
 	--server.showEmailPrompt false --browser.gatherUsageStats false --client.toolbarMode minimal
 
-.PHONY: help demo test lint bench quality evaluate dashboard api live clean
+.PHONY: help demo test lint bench quality evaluate real dashboard api live clean
 
 help: ## what the targets do
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -71,7 +71,10 @@ quality: $(VENV)/.dev ## alarm budget and recall on simulated sessions, into doc
 	@$(BIN)/python -m models.model_quality --out docs
 
 evaluate: $(VENV)/.dev ## detectors and baselines on bars: make evaluate DATA="a.parquet b.dbn.zst"
-	@$(BIN)/tapewatch evaluate injected --bars $(addprefix --data ,$(DATA)) --out docs
+	@$(BIN)/tapewatch evaluate injected --bars $(addprefix --data ,$(DATA)) --out docs --json models/injected-bars.json
+
+real: $(VENV)/.dev ## alarms on untouched real days and the worst of them: make real DATA="day.dbn.zst"
+	@$(BIN)/tapewatch evaluate real $(addprefix --data ,$(DATA)) --out docs --json models/real-days.json
 
 dashboard: $(VENV)/.dashboard ## the demo's results in the browser, or those of `sinks.sqlite.path`
 	@if [ -z "$$TAPEWATCH_SINKS__SQLITE__PATH" ] && [ -f demo/tapewatch.db ]; then \

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from models.bar_baselines import BASELINES
+from models.bar_curves import Shape, shapes
 from models.bar_events import KINDS, SIZES, Event, inject
 from models.bar_runs import run
 from models.bar_series import Series
-from models.event_scores import Found, Stream, areas, f_beta, found, found_at, threshold_at
+from models.event_scores import Found, Stream, f_beta, found, found_at, threshold_at
 from models.validation import curve, youden
 from operators.detector import Detector, segments_of_bars
 from operators.detectors import detectors
@@ -36,6 +35,8 @@ _HISTORY = 4_000
 #: Where sizes are cut in tables.
 SIZE_EDGES = (SIZES[0], 3.0, 10.0, SIZES[1])
 _DAY = 390
+#: False episodes per instrument and day at which event recall is told; the headline is at one.
+BUDGETS = (0.1, 0.3, 1.0, 3.0, 10.0)
 #: Flags every bar.
 EVERYTHING = "everything"
 
@@ -99,14 +100,16 @@ class Row:
         Found at one false episode per instrument and day.
     own
         Found by its own alarms, or None.
-    area
-        ROC AUC and average precision by kind.
+    shapes
+        Areas and curves by kind of event, `models.bar_curves.ANY` among them; those without events are not.
+    recalls
+        Event recall at each of `BUDGETS`.
     """
 
-    threshold: float
     at_budget: list[Found]
     own: list[Found] | None
-    area: dict[str, tuple[float, float]]
+    shapes: dict[str, Shape]
+    recalls: dict[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +170,8 @@ class Result:
 
     def area(self, name: str, kind: str) -> tuple[float, float]:
         """Return mean ROC AUC and average precision over the seeds."""
-        pairs = np.array([row.area[kind] for row in self.rows[name].values()])
-        known = pairs[~np.isnan(pairs[:, 0])]
-        return (float(known[:, 0].mean()), float(known[:, 1].mean())) if len(known) else (np.nan, np.nan)
+        known = [row.shapes[kind] for row in self.rows[name].values() if kind in row.shapes]
+        return _mean([one.roc_auc for one in known]), _mean([one.average_precision for one in known])
 
     def share_visible(self, kind: str) -> tuple[int, int]:
         """Return how many events of a kind are visible, and how many there are."""
@@ -182,52 +184,10 @@ class Result:
         ]
         return sum(seen), len(seen)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return everything that the tables show."""
-        return {
-            "seeds": list(self.cases),
-            "instruments": sorted({case.name for cases in self.cases.values() for case in cases}),
-            "events": {kind: self.share_visible(kind)[1] for kind in KINDS},
-            "visible": {kind: self.share_visible(kind)[0] for kind in KINDS},
-            "scorers": {name: self._scorer(name) for name in self.rows},
-        }
-
-    def _scorer(self, name: str) -> dict[str, Any]:
-        kinds = {}
-        for kind in KINDS:
-            recalls, area = self.recalls(name, kind), self.area(name, kind)
-            kinds[kind] = {
-                "event_recall_at_one_false_episode_per_day": _number(_mean(recalls)),
-                "spread_over_seeds": _number(_spread(recalls)),
-                "of_visible": _number(_mean(self.recalls(name, kind, visible=True))),
-                "roc_auc": _number(area[0]),
-                "average_precision": _number(area[1]),
-                "own_threshold": {key: _number(value) for key, value in self.own(name, kind).items()},
-            }
-        return {
-            "mean": _number(_mean(self.mean(name))),
-            "spread_over_seeds": _number(_spread(self.mean(name))),
-            "of_visible": _number(_mean(self.mean(name, visible=True))),
-            "kinds": kinds,
-            "sizes": {
-                f"{low:g} to {high:g}": _number(self.by_size(name, low, high))
-                for low, high in pairwise(SIZE_EDGES)
-            },
-        }
-
 
 def _mean(values: Sequence[float]) -> float:
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else np.nan
-
-
-def _spread(values: Sequence[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.std(known)) if known else np.nan
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 4)
 
 
 def _recall(cases: Sequence[Case], row: Row, kind: str, visible: bool) -> float:
@@ -280,8 +240,13 @@ def study(
 
 
 def _row(streams: Sequence[Stream], own: list[Found] | None) -> Row:
-    threshold = threshold_at(streams, 1.0)
-    return Row(threshold, found_at(streams, threshold), own, {kind: areas(streams, kind) for kind in KINDS})
+    at = {budget: found_at(streams, threshold_at(streams, budget)) for budget in BUDGETS}
+    return Row(at[1.0], own, shapes(streams), {budget: _share(told) for budget, told in at.items()})
+
+
+def _share(told: Sequence[Found]) -> float:
+    delays = np.concatenate([some.delays for some in told])
+    return float((delays >= 0).mean()) if len(delays) else np.nan
 
 
 def _by_alarms(streams: Sequence[Stream], alarms: Sequence[Array]) -> list[Found]:

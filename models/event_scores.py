@@ -1,4 +1,4 @@
-"""What a score makes of events: found at a rate of false alarms, precision and recall, delay, areas.
+"""What a score makes of events: found at a rate of false alarms, precision and recall, delay.
 
 Alarms of one instrument within 30 bars are one episode, and one that goes on counts anew every 30 bars, so
 that a constant alarm gains nothing. An event is found if an alarm falls into it or into the bar after it; an
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.validation import average_precision, curve, roc_auc
 from tapewatch.records import DAY, Array, Floats, Int64s
 
 if TYPE_CHECKING:
@@ -136,8 +135,11 @@ def f_beta(precision: float, recall: float, beta: float) -> float:
     return (1 + beta * beta) * precision * recall / below if below > 0 else 0.0
 
 
-def areas(streams: Sequence[Stream], kind: str) -> tuple[float, float]:
-    """Return ROC AUC and average precision of the bars of one kind of event against untouched bars."""
+def labelled(streams: Sequence[Stream], kind: str | None) -> tuple[Floats, Array]:
+    """Return the scores of the bars that have one, and their labels.
+
+    Labels are 1 for bars of events of one kind (None: of any), 0 for untouched bars, -1 for what is neither.
+    """
     scores, labels = [], []
     for stream in streams:
         label = np.zeros(len(stream.scores), np.int8)
@@ -145,14 +147,10 @@ def areas(streams: Sequence[Stream], kind: str) -> tuple[float, float]:
             # What follows an event may still feel it.
             label[event.first : event.last + EPISODE] = -1
         for event in stream.events:
-            if event.kind == kind:
+            if kind is None or event.kind == kind:
                 label[event.first : event.last] = 1
         keep = np.isfinite(stream.scores)
         keep[: stream.first] = False
         scores.append(stream.scores[keep])
         labels.append(label[keep])
-    label = np.concatenate(labels)
-    if not (label == 1).any() or not (label == 0).any():
-        return np.nan, np.nan
-    told = curve(np.concatenate(scores), label)
-    return roc_auc(told), average_precision(told)
+    return np.concatenate(scores), np.concatenate(labels)

@@ -22,14 +22,18 @@ from connectors.store_questions import Document
 from connectors.store_sqlite import SqliteStore
 from models.remarks import DayTape, remark_on_silence, remark_on_trade, remark_on_window
 from models.tapes import tapes_of_files
+from operators.detectors import detectors
 from operators.shards import Splitter
 from tapewatch.documents import rfc3339
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, PRICE_SCALE, Array
+from tapewatch.settings import load
 
 #: An instrument with fewer trades on a day is hardly judged on it.
 _TRADES = 400
 _ALL = 1_000_000
+#: What a file of this study says that it is.
+STUDY = "real days"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +70,33 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class RealDays:
-    """Both tables."""
+    """Both tables, and the names of the detectors that are on."""
 
     worst: tuple[Incident, ...]
     spending: tuple[Spending, ...]
+    detectors: tuple[str, ...]
+
+    def rates(self) -> dict[str, dict[str, float | None]]:
+        """Return the alarms of each detector per instrument and day: on first days, later ones, and all."""
+        parts = {
+            "first_day": [spent for spent in self.spending if spent.first],
+            "later_days": [spent for spent in self.spending if not spent.first],
+            "all_days": list(self.spending),
+        }
+        return {
+            name: {
+                part: round(sum(s.alarms.get(name, 0) for s in some) / len(some), 3) if some else None
+                for part, some in parts.items()
+            }
+            for name in self.detectors
+        }
 
     def as_json(self) -> dict[str, Any]:
         """Return the tables as plain values; times are RFC 3339."""
         return {
+            "study": STUDY,
+            "instrument_days": len(self.spending),
+            "alarms_per_instrument_day": self.rates(),
             "worst": [{**asdict(i), "ts_start": rfc3339(i.ts_start)} for i in self.worst],
             "spending": [{**asdict(s), "day": rfc3339(s.day * DAY)[:10]} for s in self.spending],
         }
@@ -133,7 +156,12 @@ def real_days(paths: Sequence[Path], limit: int = 20) -> RealDays:
     return RealDays(
         tuple(_incident(found, tapes.get((found[0]["key"], found[0]["ts_start"] // DAY))) for found in worst),
         _spending(anomalies, trades),
+        tuple(sorted({*_switched_on(), *(anomaly["detector"] for anomaly in anomalies)})),
     )
+
+
+def _switched_on() -> list[str]:
+    return [detector.name for detector in detectors(load().detectors)]
 
 
 def _read(
@@ -200,8 +228,13 @@ def _spending(anomalies: list[Document], trades: Counter[tuple[str, int]]) -> tu
 
 def tables(days: RealDays) -> str:
     """Return the results as Markdown."""
-    names = sorted({name for spent in days.spending for name in spent.alarms})
-    lines = [
+    names = days.detectors
+    lines = ["| alarms per instrument and day | first days | later days | all |", "|---" * 4 + "|"]
+    for name, rate in days.rates().items():
+        cells = " | ".join("" if value is None else f"{value:.2f}" for value in rate.values())
+        lines.append(f"| `{name}` | {cells} |")
+    lines += [
+        "",
         "| anomalies told | day | trades | " + " | ".join(f"`{name}`" for name in names) + " |",
         "|---|---|---|" + "---|" * len(names),
     ]
@@ -212,9 +245,9 @@ def tables(days: RealDays) -> str:
     lines += ["", "| | time (UTC) | key | severity | detectors | reason | on the tape |", "|---" * 7 + "|"]
     for place, found in enumerate(days.worst, start=1):
         time = rfc3339(found.ts_start)[:19].replace("T", " ")
-        detectors = ", ".join(f"`{name}`" for name in (found.detector, *found.others))
+        by = ", ".join(f"`{name}`" for name in (found.detector, *found.others))
         lines.append(
-            f"| {place} | {time} | {found.key} | {found.severity:.0f} | {detectors} | {found.reason} | "
+            f"| {place} | {time} | {found.key} | {found.severity:.0f} | {by} | {found.reason} | "
             f"{found.remark} |"
         )
     return "\n".join(lines) + "\n"

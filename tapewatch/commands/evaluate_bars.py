@@ -18,6 +18,7 @@ def injected(patterns: list[str], seeds: list[int] | None, json: Path | None, ou
         if not 0 <= seed < 2**32:
             raise UserError(f"`--seed` must be from 0 to {2**32 - 1}, was {seed}")
     check(json, out)
+    from models.bar_json import as_json
     from models.bar_series import series_of_files, simulated_series
     from models.bar_study import SEEDS, study
     from models.bar_tables import picture, tables
@@ -34,7 +35,7 @@ def injected(patterns: list[str], seeds: list[int] | None, json: Path | None, ou
         raise UserError(f'the baselines need {error.name}: pip install "tapewatch[train,river]"') from None
     text = tables(result)
     typer.echo(text, nl=False)
-    save(json, result.as_json())
+    save(json, as_json(result))
     if out is not None:
         write(out / "evaluation-tables.md", text)
         picture(result, out / "evaluation-recall.png")

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from models.bar_baselines import BASELINES, derived, windowed_gaussian
+from models.bar_curves import FALSE_RATES, RECALLS
 from models.bar_events import KINDS
+from models.bar_json import as_json
 from models.bar_series import Series, simulated_series
 from models.bar_study import EVERYTHING, Result, case_of, study
 from models.bar_tables import picture, tables
@@ -29,7 +31,7 @@ def result() -> Result:
 
 
 def test_detectors_find_more_than_chance_and_a_constant_alarm_finds_nothing() -> None:
-    told = result().as_json()["scorers"]
+    told = as_json(result())["scorers"]
     assert set(BASELINES) | {EVERYTHING, "ensemble", "tail_combination", "transformer"} <= set(told)
     assert told[EVERYTHING]["mean"] == 0
     assert told["ensemble"]["mean"] > told["random"]["mean"]
@@ -39,6 +41,26 @@ def test_detectors_find_more_than_chance_and_a_constant_alarm_finds_nothing() ->
             assert 0 <= own["precision"] <= 1
             assert own["f1"] <= 1
             assert kind["roc_auc"] is None or 0 <= kind["roc_auc"] <= 1
+
+
+def test_curves_are_bounded_and_matrices_agree_with_recall() -> None:
+    told = as_json(result())
+    assert len(told["curves"]["recall"]) == len(RECALLS) <= 64
+    for name, one in told["scorers"].items():
+        assert one["baseline"] == (name in BASELINES or name == EVERYTHING)
+        for points in one["curves"].values():
+            if points is not None:
+                assert len(points["true_positive_rate"]) == len(FALSE_RATES) <= 64
+                assert points["true_positive_rate"] == sorted(points["true_positive_rate"])
+        matrix = one["confusion"]["one_false_episode_per_day"]
+        for kind in KINDS:
+            events = matrix["found"][kind] + matrix["missed"][kind]
+            assert events == told["events"][kind]
+            if events:
+                recall = one["kinds"][kind]["event_recall_at_one_false_episode_per_day"]
+                assert matrix["found"][kind] / events == pytest.approx(recall, abs=1e-3)
+        by_budget = list(one["event_recall_by_false_episodes_per_day"].values())
+        assert by_budget == sorted(by_budget)
 
 
 def test_tables_and_picture_name_everyone(tmp_path: Path) -> None:

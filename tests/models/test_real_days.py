@@ -11,6 +11,7 @@ from connectors.dbn_writer import write_dbn
 from connectors.injections import inject
 from connectors.market_simulator import MarketSimulation, simulate
 from models.real_days import RealDays, judge_files, real_days, tables
+from operators.detectors import detectors
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, HOUR
 
@@ -42,6 +43,17 @@ def test_spending_is_told_for_each_instrument_and_day(judged: tuple[RealDays, in
     assert spent["SIM002", True].alarms["block_trade"] >= 1
     assert spent["SIM002", False].day - spent["SIM002", True].day == 1
     assert all(s.trades >= 400 for s in spent.values())
+
+
+def test_rates_are_of_every_detector_that_is_on(judged: tuple[RealDays, int]) -> None:
+    days = judged[0]
+    told = days.as_json()["alarms_per_instrument_day"]
+    assert set(told) >= {d.name for d in detectors({})}
+    for name, rate in told.items():
+        alarms = [spent.alarms.get(name, 0) for spent in days.spending]
+        assert rate["all_days"] == pytest.approx(np.mean(alarms), abs=1e-3)
+        assert f"| `{name}` | {rate['first_day']:.2f} | {rate['later_days']:.2f} |" in tables(days)
+    assert told["block_trade"]["first_day"] > 0
 
 
 def test_tables_and_json_say_the_same(judged: tuple[RealDays, int]) -> None:
