@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from models.transformer_graph import Block, Layer, graph_of
 from operators.bar_windows import COLUMNS, WINDOW
 from tapewatch.records import Array, Floats
 
@@ -24,6 +25,9 @@ _RATE, _DECAY, _DECAY_STEPS = 2e-3, 0.5, 800
 #: Share of the bars that training hides beside the newest.
 _HIDDEN_SHARE = 0.1
 _CHECK, _PATIENCE = 200, 6
+#: Most that the exported graph may be off, as a share of the largest error (or of 1).
+CLOSE = 1e-5
+_LAYERS = ("query", "key", "value", "out", "first", "second")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,17 +193,79 @@ def _loss(told: Any, validation: tuple[Array, Array]) -> float:  # noqa: ANN401
 
 
 def export(trained: Transformer) -> bytes:
-    """Return the network as an ONNX model.
+    """Return the network as an ONNX model that is quick to run; see `models.transformer_graph`.
 
     Input ``features`` ``[N, WINDOW, COLUMNS]`` float32, output ``errors`` of the same shape: squares of what
     is left of each column of each bar, in units of what is usually left of the newest bar's.
+
+    Raises
+    ------
+    ArithmeticError
+        If it does not say the same as `plain_export`.
     """
+    data = quick_graph(trained)
+    require_same(data, plain_export(trained))
+    return data
+
+
+def quick_graph(trained: Transformer) -> bytes:
+    """Return what `export` does, without looking whether it is true."""
+    model = trained.model
+
+    def layer(some: Any) -> Layer:  # noqa: ANN401
+        return np.asarray(some.kernel[...]), np.asarray(some.bias[...])
+
+    def norm(some: Any) -> Layer:  # noqa: ANN401
+        return np.asarray(some.scale[...]), np.asarray(some.bias[...])
+
+    def blocks(some: Any) -> list[Block]:  # noqa: ANN401
+        return [
+            {name: norm(getattr(block, name)) for name in ("before", "between")}
+            | {name: layer(getattr(block, name)) for name in _LAYERS}
+            for block in some
+        ]
+
+    return graph_of(
+        layer(model.inward),
+        blocks(model.encoder),
+        layer(model.code),
+        layer(model.decode),
+        blocks(model.decoder),
+        norm(model.last),
+        layer(model.outward),
+        positions(),
+        HEADS,
+        _weight(trained),
+    )
+
+
+def _weight(trained: Transformer) -> Array:
+    return (1.0 / trained.error**2).astype(np.float32)
+
+
+def require_same(data: bytes, plain: bytes) -> None:
+    """Refuse a graph that does not say what the plain export does, with `ArithmeticError`."""
+    import onnxruntime
+
+    windows = np.random.default_rng(0).normal(size=(64, WINDOW, len(COLUMNS))).astype(np.float32)
+    ours, theirs = (
+        onnxruntime.InferenceSession(some, providers=["CPUExecutionProvider"]).run(
+            ["errors"], {"features": windows}
+        )[0]
+        for some in (data, plain)
+    )
+    furthest = float(np.abs(ours - theirs).max() / max(1.0, float(np.abs(theirs).max())))
+    if not furthest <= CLOSE:
+        raise ArithmeticError(f"the graph is {furthest:.1e} off the plain export, more than {CLOSE:g}")
+
+
+def plain_export(trained: Transformer) -> bytes:
+    """Return what jax2onnx makes of the network, with the input and output of `export`."""
     import onnx
     from flax import nnx
     from jax2onnx import to_onnx
 
-    weight = (1.0 / trained.error**2).astype(np.float32)
-    shown = _newest_hidden(1)
+    weight, shown = _weight(trained), _newest_hidden(1)
 
     class Errors(nnx.Module):
         """What is left of the bars."""
