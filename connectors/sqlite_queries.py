@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from connectors.store_questions import TERMS, Place, Wanted
+from connectors.store_questions import TERMS, TIME_OF, Place, Wanted
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, PAYMENT_FIELDS, SCORE_FIELDS
 
 ANOMALY = ", ".join((*ANOMALY_FIELDS, *PAYMENT_FIELDS))
@@ -174,3 +174,14 @@ SELECT incident, id, anomalies, (SELECT json_group_array(detector) FROM
   (SELECT DISTINCT detector FROM seen s WHERE s.incident = p.incident ORDER BY 1)) AS detectors
 FROM places p WHERE place = 1 ORDER BY incident
 """
+
+#: How severities are spread over steps and bins, of anomalies or of scores.
+SEVERITIES = {
+    of: (
+        f"SELECT {time} / :step * :step AS ts_start, detector, "  # noqa: S608 - names of our own
+        "min(CAST(severity * :bins / 100 AS INTEGER), :bins - 1) AS bin, count(*) AS count "
+        f"FROM {of} WHERE {time} >= :start AND {time} < :end AND severity NOT NULL "
+        "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+    )
+    for of, time in TIME_OF.items()
+}

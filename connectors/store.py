@@ -15,7 +15,15 @@ from typing import Self, Unpack
 
 from connectors.store_incidents import incidents, verdicts
 from connectors.store_payments import amounts_of, precision
-from connectors.store_questions import STEPS, Document, Wanted, WantedReviews, check_group, check_points
+from connectors.store_questions import (
+    STEPS,
+    Document,
+    SeverityOf,
+    Wanted,
+    WantedReviews,
+    check_group,
+    check_points,
+)
 from tapewatch.documents import PublishedJudge
 from tapewatch.errors import UserError
 from tapewatch.settings import WIDTHS, Settings
@@ -207,6 +215,16 @@ class Store(ABC):
         self, key: str, detector: str, start: int | None, end: int | None, step_ns: int | None
     ) -> list[Document]:
         """Return all scores in order of time; with ``step_ns`` the largest of each step."""
+
+    @abstractmethod
+    def severities(self, of: SeverityOf, step_ns: int, start: int, end: int) -> list[Document]:
+        """Return how the severities of each detector are spread in each step of ``[start, end)`` ns.
+
+        Of ``anomalies`` (in time of ``ts_event``) or of ``scores`` (``ts_start``), where these are kept. Rows
+        hold ``ts_start`` (a multiple of ``step_ns``), ``detector``, ``bin`` (from 0; see
+        `store_questions.SEVERITY_BINS`) and ``count``, in this order; what is empty is left out. What has no
+        severity does not count.
+        """
 
     @abstractmethod
     def profiles(

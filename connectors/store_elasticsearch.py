@@ -32,7 +32,10 @@ from connectors.store import Store
 from connectors.store_judges import judge_of
 from connectors.store_questions import (
     ORDERS,
+    SEVERITY_BINS,
+    TIME_OF,
     Document,
+    SeverityOf,
     Wanted,
     WantedReviews,
     check_range,
@@ -273,6 +276,27 @@ class ElasticsearchStore(Store):
             for bucket in self._searching.composite(
                 "scores", query, [steps_of("ts_start", step_ns)], {"largest": largest}
             )
+        ]
+
+    def severities(self, of: SeverityOf, step_ns: int, start: int, end: int) -> list[Document]:
+        """Return how the severities of each detector are spread over time; see `Store`."""
+        check_step(start, end, step_ns)
+        width = 100 / SEVERITY_BINS
+        sources = [
+            steps_of(TIME_OF[of], step_ns),
+            {"detector": {"terms": {"field": "detector"}}},
+            {"bin": {"histogram": {"field": "severity", "interval": width}}},
+        ]
+        counts: dict[tuple[int, str, int], int] = {}
+        for bucket in self._searching.composite(of, range_of(TIME_OF[of], start, end), sources, {}):
+            key = bucket["key"]
+            number = min(round(key["bin"] / width), SEVERITY_BINS - 1)
+            place = (key["step"] * MS, key["detector"], number)
+            counts[place] = counts.get(place, 0) + bucket["doc_count"]
+        names = ("ts_start", "detector", "bin")
+        return [
+            {**dict(zip(names, place, strict=True)), "count": count}
+            for place, count in sorted(counts.items())
         ]
 
     def profiles(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import orjson
 
@@ -32,6 +32,11 @@ ORDERS = ("newest", "oldest", "worst")
 TERMS = ("key", "detector", "flow", "user_id", "merchant_category", "location", "payment_method")
 #: What amounts may be added up by.
 GROUPS = ("location", "merchant_category", "payment_method")
+#: Severities from 0 to 100 are counted in so many equal bins; 100 belongs to the last.
+SEVERITY_BINS = 20
+SeverityOf = Literal["anomalies", "scores"]
+#: The time by which their severities are told.
+TIME_OF: dict[SeverityOf, str] = {"anomalies": "ts_event", "scores": "ts_start"}
 
 
 class Wanted(TypedDict, total=False):

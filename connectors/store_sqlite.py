@@ -22,6 +22,7 @@ from connectors.sqlite_queries import (
     REVIEWS_BEHIND,
     SCORE,
     SERIES,
+    SEVERITIES,
     behind,
     where_of,
 )
@@ -31,8 +32,10 @@ from connectors.store_judges import judge_of
 from connectors.store_memory import Memory
 from connectors.store_questions import (
     ORDERS,
+    SEVERITY_BINS,
     Document,
     Place,
+    SeverityOf,
     Wanted,
     WantedReviews,
     check_range,
@@ -279,6 +282,11 @@ class SqliteStore(Store):
             _FIRST if start is None else start,
             _LAST if end is None else end,
         )
+
+    def severities(self, of: SeverityOf, step_ns: int, start: int, end: int) -> list[Document]:
+        """Return how the severities of each detector are spread over time; see `Store`."""
+        check_step(start, end, step_ns)
+        return self._rows(SEVERITIES[of], step=step_ns, bins=SEVERITY_BINS, start=start, end=end)
 
     def profiles(
         self,

@@ -6,6 +6,7 @@ tenths of a look at the monitor. The rows are in ``datasets``, by name.
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import pandas as pd
@@ -59,9 +60,21 @@ def time_axis(name: str, start: int, end: int) -> Spec:
         "field": name,
         "type": "temporal",
         "title": None,
-        "scale": {"type": "utc", "nice": False, "domain": [start // 1_000_000, end // 1_000_000]},
+        "scale": {"type": "utc", "nice": False, "domain": [_moment(start), _moment(end)]},
         "axis": {"format": labels, "labelOverlap": "greedy", "tickCount": 8, "grid": False},
     }
+
+
+def _moment(ts: int) -> dict[str, Any]:
+    """Return a time (ns) in Vega-Lite's parts: Streamlit's Vega takes a number for a year.
+
+    >>> _moment(1_717_425_822_425_752_562)["hours"]
+    14
+    """
+    at = dt.datetime.fromtimestamp(ts // 1_000_000_000, dt.UTC)
+    parts = {"year": at.year, "month": at.month, "date": at.day}
+    parts |= {"hours": at.hour, "minutes": at.minute, "seconds": at.second}
+    return {**parts, "milliseconds": ts // 1_000_000 % 1_000, "utc": True}
 
 
 def told(*fields: str) -> list[Spec]:

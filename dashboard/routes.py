@@ -23,6 +23,12 @@ def _review() -> None:
     page()
 
 
+def _models() -> None:
+    from dashboard.model_page import page
+
+    page()
+
+
 def _control() -> None:
     from dashboard.control import page
 
@@ -79,6 +85,7 @@ def pages(*, control: bool) -> dict[str, list[st.Page]]:
         monitor(),
         anomalies(),
         st.Page(_review, title="Review", icon=":material/fact_check:", url_path="review"),
+        st.Page(_models, title="Models", icon=":material/query_stats:", url_path="models"),
     ]
     if control:
         found.append(st.Page(_control, title="Control", icon=":material/tune:", url_path="control"))

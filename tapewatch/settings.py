@@ -211,6 +211,7 @@ class DashboardSettings(_Section):
     """What the pages in the browser may do, and the password they ask for."""
 
     control: bool = False
+    evaluations: Annotated[list[str], BeforeValidator(from_json)] = []
     token: Annotated[SecretStr | None, AfterValidator(visible)] = Field(
         None, description="visible ASCII characters without spaces"
     )

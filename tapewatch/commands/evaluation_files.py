@@ -66,7 +66,7 @@ def save(path: Path | None, result: dict[str, Any]) -> None:
     import orjson
 
     if path is not None:
-        write(path, orjson.dumps(result, option=orjson.OPT_INDENT_2).decode() + "\n")
+        write(path, orjson.dumps(result).decode() + "\n")
 
 
 def write(path: Path, text: str) -> None:

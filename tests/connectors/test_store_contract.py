@@ -258,6 +258,11 @@ QUESTIONS: dict[str, Callable[[Store], Any]] = {
     "the largest scores": lambda s: s.scores("SPY", "high_volume", points=50),
     "the largest scores of trades": lambda s: s.scores("QQQ", "block_trade", points=6),
     "no scores": lambda s: s.scores("IBM", "high_volume"),
+    "severities of scores": lambda s: s.severities("scores", HOUR, FIRST, FIRST + DAY),
+    "severities of scores of a stretch": lambda s: s.severities(
+        "scores", 10 * MINUTE, FIRST + 5 * MINUTE, FIRST + HOUR
+    ),
+    "severities of anomalies": lambda s: s.severities("anomalies", DAY, FIRST, FIRST + 9 * DAY),
     "profiles": lambda s: s.profiles(limit=3),
     "profiles that begin so": lambda s: s.profiles(prefix="u", after="u0", limit=2) + s.profiles(prefix="%"),
     "more profiles": lambda s: s.profiles(after="u2"),
