@@ -53,6 +53,8 @@ _PAGES = {
     "anomalies of a key": (f"/anomalies?key={KEYS[3]}&order=newest&range=30+days", 1),
     "one anomaly": (f"/anomalies?id={0:032x}", 4),
     "review": ("/review", 0),
+    "models": ("/models", 2),
+    "models, drift": ("/models?view=Drift", 3),
     "control": ("/control", 0),
 }
 _PAGES_OF_PAYMENTS = {

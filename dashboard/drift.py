@@ -18,7 +18,7 @@ from tapewatch.settings import Settings
 
 _SECONDS_BETWEEN_LOOKS = 15
 _MOST_STEPS = 32
-#: Severities that a step, and what is before it, need for a comparison: below, chance alone is far from 0.
+#: Severities of a block: with fewer, chance alone is far from 0.
 _LEAST = 50
 _WIDTH = 100 / SEVERITY_BINS
 
@@ -44,7 +44,7 @@ def _show(store: Store, settings: Settings, chosen: str) -> None:
     step = step_ns(start, end)
     anomalies = store.severities("anomalies", step, start, end)
     _spread(anomalies)
-    st.markdown("**Drift of scores** · each step against all before it")
+    st.markdown("**Drift of scores** · what is new against all before it")
     rows = store.severities("scores", step, start, end)
     if rows:
         _over_time(rows, start, end, step)
@@ -68,7 +68,9 @@ def step_ns(start: int, end: int) -> int:
 
 
 def drifts(rows: list[Document]) -> list[Document]:
-    """Return the Jensen-Shannon divergence of each step's severities from all before it.
+    """Return the Jensen-Shannon divergence of each block of severities from all before it.
+
+    A block is as many steps as it takes to have 50 severities.
 
     Parameters
     ----------
@@ -78,8 +80,8 @@ def drifts(rows: list[Document]) -> list[Document]:
     Returns
     -------
     list
-        ``detector``, ``ts_start``, ``drift`` (0 for equal to 1 for disjoint) and ``scores``, their number;
-        steps with too few of them, or too few before, are left out.
+        ``detector``, ``ts_start``, ``drift`` (0 for equal to 1 for disjoint) and ``scores``, their number.
+        The first block, and the last if it is not full, are left out.
 
     Examples
     --------
@@ -96,14 +98,18 @@ def drifts(rows: list[Document]) -> list[Document]:
             if row["detector"] == detector:
                 counts = steps.setdefault(row["ts_start"], np.zeros(SEVERITY_BINS))
                 counts[min(max(row["bin"], 0), SEVERITY_BINS - 1)] += row["count"]
-        before = np.zeros(SEVERITY_BINS)
+        before, block, began = np.zeros(SEVERITY_BINS), np.zeros(SEVERITY_BINS), None
         for start, counts in sorted(steps.items()):
-            if min(before.sum(), counts.sum()) >= _LEAST:
-                drift = jensen_shannon(counts / counts.sum(), before / before.sum())
-                found.append(
-                    {"detector": detector, "ts_start": start, "drift": drift, "scores": int(counts.sum())}
-                )
-            before += counts
+            began = start if began is None else began
+            block += counts
+            if block.sum() < _LEAST:
+                continue
+            if before.any():
+                drift = jensen_shannon(block / block.sum(), before / before.sum())
+                numbers: Document = {"drift": drift, "scores": int(block.sum())}
+                found.append({"detector": detector, "ts_start": began, **numbers})
+            before += block
+            block, began = np.zeros(SEVERITY_BINS), None
     return found
 
 
@@ -125,11 +131,12 @@ def _over_time(rows: list[Document], start: int, end: int, step: int) -> None:
             alt="Drift of each detector's severities over time",
         )  # fmt: skip
         st.caption(
-            f"Jensen-Shannon divergence of the severities of {span_of(step)} from those before: 0 is the "
-            "same, 1 nothing in common; with n scores chance alone makes some 3.4 / n."
+            f"Jensen-Shannon divergence of the severities of {span_of(step)} (or as much as {_LEAST} scores "
+            "take) from all before: 0 is the same, 1 nothing in common. With n scores chance alone makes "
+            "some 3.4 / n."
         )
     else:
-        st.caption(f"A comparison needs two steps of {span_of(step)} with {_LEAST} scores of a detector.")
+        st.caption(f"A comparison needs {2 * _LEAST} scores of a detector.")
     names = sorted({row["detector"] for row in rows})
     if st.session_state.get("detector") not in (None, *names):
         st.session_state["detector"] = names[0]

@@ -39,7 +39,8 @@ class Transformer:
     losses: Floats
 
 
-def _network(seed: int) -> Any:  # noqa: ANN401 - Flax's module, whose import is late
+def untrained(seed: int) -> Any:  # noqa: ANN401 - Flax's module, whose import is late
+    """Return the network as training begins with it."""
     import jax
     import jax.numpy as jnp
     from flax import nnx
@@ -133,7 +134,7 @@ def train(
     from flax import nnx
 
     chance = np.random.default_rng(seed)
-    network = _network(seed)
+    network = untrained(seed)
     rate = optax.exponential_decay(_RATE, _DECAY_STEPS, _DECAY)
     optimizer = nnx.Optimizer(network, optax.adam(rate), wrt=nnx.Param)
 

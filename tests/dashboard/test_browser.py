@@ -214,6 +214,24 @@ def test_an_address_leads_to_what_it_names(reading: Any) -> None:
     page.get_by_text("not stored").wait_for()
 
 
+def test_models_are_compared_and_an_address_leads_to_a_view(reading: Any) -> None:
+    page = reading
+    charts = page.locator("[data-testid=stVegaLiteChart]")
+    go(page, "/models")
+    page.get_by_text("Who finds how much").wait_for()
+    eventually(charts.count, 2)
+    page.get_by_role("radio", name="Confusion").or_(page.get_by_role("button", name="Confusion")).click()
+    eventually(lambda: in_address(page, "view"), "Confusion")
+    eventually(charts.locator("svg").get_by_text("untouched bars").count, 2)
+    go(page, "/models?view=Curves&curve=pattern")
+    eventually(charts.locator("svg path[aria-roledescription='line mark']").count, 10)
+    go(page, "/models?view=Drift&detector=high_volume")
+    eventually(charts.count, 3)
+    # A time axis without a scale has no times.
+    eventually(lambda: "NaN" not in "".join(charts.nth(at).inner_html() for at in range(3)))
+    eventually(lambda: "values from 0" in charts.nth(1).inner_html())
+
+
 def test_what_is_exported_is_what_is_shown(reading: Any) -> None:
     page = reading
     go(page, "/anomalies?key=SPY&order=newest")
@@ -267,7 +285,8 @@ def test_every_page_fits_a_phone(browser: Any, folder: Path) -> None:
     with served.served(folder, dashboard__control="true") as url:
         for page in opened(browser, url, is_mobile=True, has_touch=True):
             page.set_viewport_size({"width": 390, "height": 800})
-            for path in ("/", "/anomalies", "/review", "/control", f"/anomalies?id={90:032x}"):
+            views = ("/models", "/models?view=Curves", "/models?view=Cards", "/models?view=Drift")
+            for path in ("/", "/anomalies", "/review", *views, "/control", f"/anomalies?id={90:032x}"):
                 go(page, path)
                 page.wait_for_timeout(1000)
                 wide = page.evaluate("document.documentElement.scrollWidth")

@@ -24,7 +24,7 @@ def trained() -> transformer.Transformer:
     import jax
     from flax import nnx
 
-    network = transformer._network(3)
+    network = transformer.untrained(3)
     rng = np.random.default_rng(3)
     moved = jax.tree.map(
         lambda leaf: leaf + 0.1 * rng.normal(size=leaf.shape).astype(np.float32), nnx.state(network)
