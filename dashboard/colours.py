@@ -33,11 +33,11 @@ class Colours:
 
 _LIGHT = Colours(
     ("#d5dee7", "#f4d35e", "#ee964b", "#d1495b", "#7b1e3a"),
-    "#2f8f83", "#b5656d", "#a9bccb", "#2f6690", "#d1495b", "#ffffff", "#5b6673",
+    "#2f8f83", "#b5656d", "#a9bccb", "#2f6690", "#d1495b", "#ffffff", "#1b2733",
 )  # fmt: skip
 _DARK = Colours(
     ("#33434f", "#d9b44a", "#ee8f43", "#ef5350", "#ff2d78"),
-    "#4db6a6", "#cf7d86", "#4a6072", "#6fb1dc", "#e4526a", "#0d131b", "#a3adb8",
+    "#4db6a6", "#cf7d86", "#4a6072", "#6fb1dc", "#e4526a", "#0d131b", "#dfe7ee",
 )  # fmt: skip
 
 

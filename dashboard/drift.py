@@ -153,7 +153,7 @@ def _over_time(rows: list[Document], start: int, end: int, step: int) -> None:
 
 def drift_lines(rows: list[Document], start: int, end: int) -> Spec:
     """Return the drift of each detector over time."""
-    legend = {"orient": "bottom", "title": None, "columns": 4, "symbolOpacity": 1}
+    legend = {"orient": "bottom", "title": None, "columns": 2, "symbolOpacity": 1}
     encoding = {
         "x": time_axis("ts_start", start, end),
         "y": number("drift", axis={"tickCount": 4}, scale={"zero": True, "nice": True}),
@@ -169,7 +169,7 @@ def drift_lines(rows: list[Document], start: int, end: int) -> Spec:
     return {
         "datasets": {"drifts": utc(rows, "ts_start")},
         "data": {"name": "drifts"},
-        "height": 320,
+        "height": 380,
         "layer": [{"mark": mark, "encoding": encoding} for mark in marks],
     }
 

@@ -35,7 +35,7 @@ def recalls(study: InjectedBars, colours: Colours) -> Spec:
             for label, kind in scorer.kinds.items()
         ]
     y = _by_name("scorer", order)
-    x = number("recall", "event recall at one false episode per instrument and day", axis=_PERCENT)
+    x = number("recall", "event recall", axis=_PERCENT)
     # What is compared with is of the colour that recedes.
     colour = {"condition": {"test": "datum.baseline", "value": colours.volume}, "value": colours.line}
     return {
@@ -46,7 +46,7 @@ def recalls(study: InjectedBars, colours: Colours) -> Spec:
                 "data": {"name": "rows"},
                 "mark": {"type": "bar", "cornerRadius": 2, "opacity": 0.75},
                 "encoding": {
-                    "x": {**x, "scale": _SHARES}, "y": y, "color": colour,
+                    "x": x, "y": y, "color": colour,
                     "tooltip": told("scorer", "recall:.1%", "spread:.1%", "of visible:.1%"),
                 },
             },
@@ -139,7 +139,7 @@ def confusion(matrix: Matrix, colours: Colours) -> Spec:
                 },
             },
             {
-                "mark": {"type": "text", "fontSize": 13},
+                "mark": {"type": "text", "fontSize": 13, "color": colours.text},
                 "encoding": {"text": {"field": "label", "type": "nominal"}},
             },
         ],
@@ -189,7 +189,7 @@ def _series(field: str, names: list[str]) -> Spec:
 
 
 def _legend(field: str) -> Mapping[str, Any]:
-    legend = {"orient": "bottom", "title": None, "columns": 3, "labelLimit": 230, "symbolOpacity": 1}
+    legend = {"orient": "bottom", "title": None, "columns": 2, "labelLimit": 165, "symbolOpacity": 1}
     return {"field": field, "type": "nominal", "legend": legend}
 
 

@@ -85,7 +85,7 @@ def _what(study: InjectedBars) -> None:
 
 @st.fragment
 def _comparison(study: InjectedBars) -> None:
-    st.markdown("**Who finds how much** · grey are baselines")
+    st.markdown("**Who finds how much** at one false episode per instrument and day · grey are baselines")
     st.vega_lite_chart(
         charts.recalls(study, colours()), width="stretch", key="recalls",
         alt="Event recall of detectors and baselines at one false episode a day",

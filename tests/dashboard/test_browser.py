@@ -218,7 +218,7 @@ def test_models_are_compared_and_an_address_leads_to_a_view(reading: Any) -> Non
     page = reading
     charts = page.locator("[data-testid=stVegaLiteChart]")
     go(page, "/models")
-    page.get_by_text("Who finds how much").wait_for()
+    page.get_by_text("Who finds how much").first.wait_for()
     eventually(charts.count, 2)
     page.get_by_role("radio", name="Confusion").or_(page.get_by_role("button", name="Confusion")).click()
     eventually(lambda: in_address(page, "view"), "Confusion")
