@@ -70,9 +70,12 @@ class Searching:
                 ).body
             )
 
-        if self._memory is None or body.get("size", 0) > _MOST_REMEMBERED:
+        if self._memory is None:
             return ask()
-        return self._memory.now.answer((kind, orjson.dumps(body, option=orjson.OPT_SORT_KEYS)), ask)
+        question = kind, orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+        return self._memory.now.answer(
+            question, ask, lambda answer: len(answer["hits"]["hits"]) <= _MOST_REMEMBERED
+        )
 
     def look_again(self, kinds: Sequence[str]) -> None:
         """Forget the answers if any document of these kinds has come, changed or gone."""

@@ -113,11 +113,13 @@ def test_what_elasticsearch_was_prepared_for_is_not_asked_again(
         plain.prepare(plain.span, plain.anomalies)
         assert requests == []
         store.look_again()
-        store.prepare(store.span, store.bar_keys, store.anomalies)
-        assert len(requests) == 5  # of the span two: its milliseconds came with the look
-        answers = store.span(), store.bar_keys(), store.anomalies(), store.counts()
-        assert len(requests) == 5
-        assert answers == (plain.span(), plain.bar_keys(), plain.anomalies(), plain.counts())
+        store.prepare(store.span, store.bar_keys, store.anomalies, store.totals)
+        assert len(requests) == 6  # of the span two: its milliseconds came with the look
+        answers = store.span(), store.bar_keys(), store.anomalies(), store.totals(), store.counts()
+        assert len(requests) == 6
+        assert answers == (
+            plain.span(), plain.bar_keys(), plain.anomalies(), plain.totals(), plain.counts()
+        )  # fmt: skip
         assert answers[1] == ["SPY"]
         with pytest.raises(UserError, match="`order` must be one of"):
             store.prepare(store.span, partial(store.anomalies, order="best"))
