@@ -23,6 +23,7 @@ from tapewatch.records import DAY, LARGEST_PRICE, MINUTE, SECOND, TRADE, Array
 fed: Any = import_module("tests.operators.detector_feed")
 
 PARTS = [part for known in KNOWN for part in known().parts]
+BY_ID = {part.id: part for part in PARTS}
 #: An instrument's state may be no larger than this, bytes, nor may it grow with the tape.
 LARGEST_STATE = 64_000
 
@@ -43,6 +44,27 @@ def tape(minutes: int = 240, symbols: int = 3) -> Array:
     return records
 
 
+@cache
+def whole(name: str) -> Any:
+    """Return the feed of the detector of this id that was given the whole tape; not to be fed more."""
+    return fed.Feed(BY_ID[name]).feed(tape())
+
+
+@cache
+def later() -> Array:
+    """Return a day of two instruments a century later."""
+    records = tape(1_170, 2).copy()
+    records["ts_recv"] += np.uint64(36_500 * DAY)
+    records["ts_event"] += np.uint64(36_500 * DAY)
+    return records
+
+
+@cache
+def clean(name: str) -> Any:
+    """Return the feed of the detector of this id that was given nothing but the later day."""
+    return fed.Feed(BY_ID[name]).feed(later())
+
+
 def test_there_are_detectors_of_every_kind() -> None:
     assert {part.reads for part in PARTS} == {"bars", "records", "severities"}
     assert len({part.id for part in PARTS}) == len(PARTS)
@@ -50,7 +72,7 @@ def test_there_are_detectors_of_every_kind() -> None:
 
 @every_detector
 def test_the_same_tape_gives_the_same_scores(detector: Detector) -> None:
-    first, second = fed.Feed(detector).feed(tape()), fed.Feed(detector).feed(tape())
+    first, second = whole(detector.id), fed.Feed(detector).feed(tape())
     assert fed.same(first.said, second.said)
     assert pickle.dumps(first.logic.snapshot()) == pickle.dumps(second.logic.snapshot())
 
@@ -61,12 +83,12 @@ def test_the_same_tape_gives_the_same_scores(detector: Detector) -> None:
 def test_any_cut_gives_the_same_scores_also_with_snapshots_between(
     detector: Detector, cuts: list[int], resumed: bool
 ) -> None:
-    whole, parts = fed.Feed(detector).feed(tape()), fed.Feed(detector)
+    parts = fed.Feed(detector)
     for part in np.split(tape(), sorted(min(cut, len(tape())) for cut in cuts)):
         parts.feed(part)
         if resumed:
             parts.resume()
-    assert fed.same(whole.said, parts.said)
+    assert fed.same(whole(detector.id).said, parts.said)
 
 
 @every_detector
@@ -82,7 +104,7 @@ def test_a_snapshot_does_not_change_later(detector: Detector) -> None:
 def test_state_is_bounded(detector: Detector) -> None:
     records = tape()
     short = fed.Feed(detector).feed(records[: len(records) // 2]).state_bytes
-    long = fed.Feed(detector).feed(records).state_bytes
+    long = whole(detector.id).state_bytes
     assert long <= len(np.unique(records["instrument_id"])) * LARGEST_STATE
     assert long <= short * 1.15 + 200
 
@@ -157,7 +179,7 @@ def test_scores_are_finite_once_it_has_warmed_up(detector: Detector) -> None:
 
 @every_detector
 def test_explanations_add_up_and_name_what_weighs_most(detector: Detector) -> None:
-    scores = [score for score, _ in fed.Feed(detector).feed(tape()).said.values() if np.isfinite(score)]
+    scores = [score for score, _ in whole(detector.id).said.values() if np.isfinite(score)]
     asked = fed.Feed(detector, float(np.quantile(scores, 0.98)) if scores else 0.0).feed(tape())
     assert asked.explained
     for told, _ in asked.explained:
@@ -192,14 +214,14 @@ def test_absurd_input_neither_crashes_nor_poisons(detector: Detector, seed: int)
     feed = fed.Feed(detector, 1e-9).feed(absurd(rng, 1_500), [400, 401])
     for told, _ in feed.explained:
         assert sum(told.contributions.values()) == pytest.approx(1.0)
-    later = tape(1_170, 2).copy()
-    later["ts_recv"] += np.uint64(36_500 * DAY)
-    later["ts_event"] += np.uint64(36_500 * DAY)
-    clean = fed.Feed(detector).feed(later)
-    after = feed.feed(later, [1_000])
-    half = int(later["ts_recv"][len(later) // 2])
+    after = feed.feed(later(), [1_000])
+    half = int(later()["ts_recv"][len(later()) // 2])
     mine = {place: said for place, said in after.said.items() if place[0] == "SYM1" and place[1] > half}
-    wanted = {place: said for place, said in clean.said.items() if place[0] == "SYM1" and place[1] > half}
+    wanted = {
+        place: said
+        for place, said in clean(detector.id).said.items()
+        if place[0] == "SYM1" and place[1] > half
+    }
     assert mine
     scores = np.array([score for score, _ in mine.values()])
     usual = np.array([score for score, _ in wanted.values()])
