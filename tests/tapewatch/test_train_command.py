@@ -40,7 +40,7 @@ def test_a_forest_is_trained_and_used(tmp_path: Path, run_market: Any, write: An
         (
             ("forest",),
             "NAME must be one of isolation_forest, autoencoder, tail_combination, transformer, "
-            "transactions_isolation_forest, transactions_autoencoder, was 'forest'",
+            "transactions_isolation_forest, transactions_autoencoder, transactions_cold_start, was 'forest'",
         ),
         (("autoencoder", "--data", "x.dbn"), "`--data` names x.dbn, which does not exist"),
         (("autoencoder", "--data", "x.parquet"), "`--data` names x.parquet, which does not exist"),
