@@ -159,9 +159,10 @@ class Start(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    flow: Literal["market"] = "market"
+    flow: Literal["market", "transactions"] = "market"
     source: Literal["configured", "simulation"] = Field(
-        "configured", description="What the settings say, or the next day of a simulated market."
+        "configured",
+        description="What the settings say, or the next day of a simulated market, or simulated payments.",
     )
 
 

@@ -9,16 +9,17 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from connectors.simulated_day import simulated
+from connectors.simulated_day import simulated, simulated_payments
 from tapewatch.errors import UserError
 from tapewatch.flow_command import flow_command, flow_environment
 from tapewatch.log import log
 from tapewatch.settings import load
 
-Flow = Literal["market"]
+Flow = Literal["market", "transactions"]
 Source = Literal["configured", "simulation"]
 
 #: How long a flow has to finish its batch and save its state before it is killed.
@@ -63,7 +64,7 @@ class FlowProcess:
         return self._run is not None and self._run.ended_at is None
 
     async def start(self, flow: Flow, source: Source) -> Run:
-        """Start a flow on its configured source or on a simulated market.
+        """Start a flow on its configured source or on a simulated one.
 
         Raises
         ------
@@ -79,7 +80,9 @@ class FlowProcess:
                 environment = flow_environment(simulation=source == "simulation")
                 if source == "simulation":
                     folder = Path(on_failure.enter_context(tempfile.TemporaryDirectory(prefix="tapewatch-")))
-                    instead = await asyncio.to_thread(simulated, settings, folder)
+                    instead = await asyncio.to_thread(
+                        simulated_payments if flow == "transactions" else partial(simulated, settings), folder
+                    )
                     environment = {n: v for n, v in environment.items() if n.upper() not in instead} | instead
                 process = await asyncio.create_subprocess_exec(
                     *flow_command(flow),

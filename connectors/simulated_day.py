@@ -1,4 +1,4 @@
-"""What a flow reads when it is asked for a simulation: the next trading day of a simulated market."""
+"""What a flow reads when it is asked for a simulation: the next day of a simulated market, or payments."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import orjson
 from connectors.dbn_writer import DATASET, write_dbn
 from connectors.market_simulator import MarketSimulation, simulate
 from connectors.store import open_results
+from connectors.transaction_simulator import TransactionSimulation, simulate_transactions
+from connectors.transaction_writer import write_transactions
 from tapewatch.errors import UserError
 from tapewatch.records import DAY
 from tapewatch.settings import Settings
@@ -34,6 +36,19 @@ def simulated(settings: Settings, folder: Path) -> dict[str, str]:
         "TAPEWATCH_SOURCE__KIND": "files",
         "TAPEWATCH_SOURCE__PATHS": orjson.dumps([str(path)]).decode(),
         "TAPEWATCH_SOURCE__SPEED": str(speed),
+    }
+
+
+def simulated_payments(folder: Path) -> dict[str, str]:
+    """Write two weeks of payments into the folder and return the environment with which a flow reads them.
+
+    They are the same every time, so what they lead to is written once.
+    """
+    path = folder / "payments.jsonl.zst"
+    write_transactions(path, simulate_transactions(TransactionSimulation(minutes=14 * 1_440)))
+    return {
+        "TAPEWATCH_TRANSACTIONS__SOURCE__KIND": "files",
+        "TAPEWATCH_TRANSACTIONS__SOURCE__PATHS": orjson.dumps([str(path)]).decode(),
     }
 
 

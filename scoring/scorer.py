@@ -110,7 +110,9 @@ class Scorer:
         known: list[dict[str, Any]] = []
         if store is not None:
             profiles = self._profiles_of(store, parsed.users)
-            known = store.judges()
+            # Of several streams that of the settings, of its partitions the newest first.
+            name = self._settings.transactions.source.name
+            known = sorted(store.judges(), key=lambda row: row["source"] != name)
         by_partition: dict[str, int] = {}
         for place, row in enumerate(known):
             by_partition.setdefault(row["partition"], place)

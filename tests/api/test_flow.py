@@ -120,9 +120,25 @@ def test_a_simulation_is_the_day_after_the_last(
     assert client.get("/api/anomalies").json()["anomalies"]
 
 
+def test_payments_can_be_simulated_and_then_predicted(client: TestClient) -> None:
+    answer = client.post("/start", json={"flow": "transactions", "source": "simulation"})
+    assert (answer.status_code, answer.json()["flow"]) == (200, "transactions")
+    payment = {
+        "transaction_id": "t",
+        "timestamp": "2024-01-15T12:00:00",
+        "user_id": "u000001",
+        "amount": 9_000,
+    }
+    assert client.post("/predict", json=payment).json()["basis"] in ("cold start", "profile", "population")
+    assert ended(client)["exit_status"] == 0
+    told = client.post("/predict", json=payment).json()
+    assert (told["basis"], told["is_anomaly"]) == ("profile", True)
+    assert client.get("/api/users/u000001").json()["transactions"] > 10
+
+
 def test_an_unknown_flow_or_source_is_named(client: TestClient) -> None:
     for body, detail in (
-        ({"flow": "transactions"}, "`flow` must be 'market', was 'transactions'"),
+        ({"flow": "bars"}, "`flow` must be 'market' or 'transactions', was 'bars'"),
         ({"source": "live"}, "`source` must be 'configured' or 'simulation', was 'live'"),
         ({"flows": "market"}, "unknown field `flows`"),
     ):
