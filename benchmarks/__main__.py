@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternatives, detectors, kafka, models, transactions
+from benchmarks import alternatives, detectors, kafka, models, predict, transactions
 from benchmarks.measure import Prepared, forget, interleaved, peak_mib, start_up
 from connectors.dbn_records import DbnRecords
 from connectors.dbn_writer import write_dbn
@@ -52,6 +52,8 @@ def main() -> int:
     models.main()
     print("\n## Transactions\n")
     transactions.main()
+    print("\n## Predictions\n")
+    predict.main()
     print("\n## Kafka\n")
     return kafka.main()
 

@@ -39,11 +39,8 @@ _FEWER = 100
 _PATIENCE_SECONDS = 30.0
 
 
-def main() -> None:
+def main(seconds: int = _SECONDS) -> None:
     """Measure and print the table."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--seconds", type=int, default=_SECONDS)
-    seconds: int = arguments.parse_args().seconds
     lines = [line for _, line in simulate_transactions(_simulation()).lines()]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -177,4 +174,6 @@ async def _post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path
 
 
 if __name__ == "__main__":
-    main()
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--seconds", type=int, default=_SECONDS)
+    main(arguments.parse_args().seconds)
