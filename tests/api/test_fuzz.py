@@ -37,6 +37,9 @@ VALID = {
     "min_severity": st.floats(0, 100).map(str),
     "order": st.sampled_from(["newest", "oldest", "worst"]),
     "limit": st.integers(1, 1000).map(str),
+    "user_id": st.sampled_from(["u1", "nobody"]),
+    "transaction_id": st.sampled_from(["t1", "nothing"]),
+    **dict.fromkeys(["merchant_category", "location", "payment_method"], st.sampled_from(["grocery", "DE"])),
     "anomaly_id": st.integers(0, 12).map(lambda number: f"{number:032x}"),
 }
 JSON = st.recursive(
@@ -48,6 +51,7 @@ REVIEW = st.fixed_dictionaries(
     {},
     optional={
         "anomaly_id": VALID["anomaly_id"] | JSON,
+        "transaction_id": VALID["transaction_id"] | JSON,
         "label": st.integers(0, 1) | JSON,
         "reviewer": st.text(max_size=250) | JSON,
         "notes": st.text(max_size=50) | JSON,
@@ -129,7 +133,7 @@ def test_every_operation_is_tried_and_described(document: dict[str, Any]) -> Non
 
 
 PLAIN = ("/health", "/status", "/metrics", "/api/stats")
-QUERIES = ("/api/anomalies", "/api/reviews")
+QUERIES = ("/api/anomalies", "/api/reviews", "/api/transactions")
 BODIES = {
     "/api/reviews": REVIEW, "/start": START, "/stop": JSON, "/predict": ODD_PAYMENT,
     "/predict/batch": st.lists(ODD_PAYMENT, max_size=3)
@@ -161,7 +165,7 @@ def test_any_query(client: TestClient, document: dict[str, Any], path: str, data
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.sampled_from(["newest", "oldest", "worst", "reviews", 1])
+    st.sampled_from(["newest", "oldest", "worst", "reviews", "transactions newest", 1])
     .flatmap(lambda kind: st.tuples(st.just(kind), JSON, JSON) | st.tuples(st.just(kind), JSON, JSON, JSON))
     .map(lambda place: _cursor(place)),
     st.sampled_from(["newest", "oldest", "worst"]),
@@ -170,6 +174,7 @@ def test_any_cursor(client: TestClient, document: dict[str, Any], cursor: str, o
     for path, query in (
         ("/api/anomalies", {"cursor": cursor, "order": order}),
         ("/api/reviews", {"cursor": cursor}),
+        ("/api/transactions", {"cursor": cursor, "order": order}),
     ):
         check(document, "get", path, client.get(path, params=query))
 

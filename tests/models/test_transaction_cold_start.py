@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -11,8 +12,10 @@ from connectors.store_judges import judge_of
 from models.transaction_cold_start import KIND, make
 from operators.onnx_models import FOLDER
 from operators.transaction_published import VERSION, forecast
+from operators.transaction_settings import judging
 from scoring import cold_start
 from tapewatch.errors import UserError
+from tapewatch.settings import Settings
 
 
 def test_the_same_payments_give_the_same_file(tmp_path: Path) -> None:
@@ -33,7 +36,9 @@ def test_the_file_that_is_shipped_is_of_these_models() -> None:
     told = cold_start.cold_start()
     assert told.version == VERSION
     assert told.transactions > 50_000
-    forecast(told)
+    settings, _ = forecast(told)
+    again = "the defaults have changed: run `tapewatch train transactions_cold_start`"
+    assert settings == replace(judging(Settings.model_construct()), source=settings.source), again
     shipped = orjson.loads((FOLDER / f"{KIND}.json").read_bytes())
     assert shipped["data"] == {"simulated": "transactions", "seed": 103, "users": 400, "minutes": 86_400}
 

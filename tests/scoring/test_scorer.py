@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from scoring.scorer import BadTransactionError, Scorer
@@ -53,13 +54,13 @@ def test_a_prediction_is_what_the_flow_says_next(reviewed: bool, tmp_path: Path)
     for place in places:
         if flow.at < place:
             flow.until(place)
-        # Reviews that begin to act with a payment are not known before it.
         flow.publish(tmp_path / "r.db")
         (told,) = scorer.score([every[place]])
         before = flow.judge.published().state["lessons"]
         severities, anomalies = _said(flow.until(place + 1))
         after = flow.judge.published().state["lessons"]
-        if reviewed and before["labels"] != after["labels"]:
+        if reviewed and not np.array_equal(before["weights"], after["weights"]):
+            # Reviews that begin to act with a payment, and what midnight takes for legitimate, come before it.
             continue
         judged += 1
         assert told["detectors"] == {
