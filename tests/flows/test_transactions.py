@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,7 @@ from tests.connectors.made_payments import payments, simulated
 _PREFIX = "TAPEWATCH_TRANSACTIONS__"
 
 
-def start(
-    folder: Path, name: str, *flags: str, plain: Mapping[str, str] | None = None, **settings: str
-) -> subprocess.Popen[str]:
+def start(folder: Path, name: str, *flags: str, plain: Any = None, **settings: str) -> subprocess.Popen[str]:
     """Start the flow; settings of the section ``transactions``, those of others are ``plain``."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("TAPEWATCH_")}
     env |= {
