@@ -47,7 +47,8 @@ def wipe(settings: ElasticsearchSettings) -> dict[str, int]:
 def prune(settings: ElasticsearchSettings, days: int, now: int) -> dict[str, int]:
     """Delete the indices of event days (UTC) over ``days`` before the day of ``now`` (ns).
 
-    Only indices with the name of a day go; reviews, profiles and counters stay.
+    Only indices with the name of a day go, and the profiles of users who have not paid since; reviews and
+    counters stay.
     """
     if days < 0:
         raise UserError(f"`--days` must be a whole number of at least 0, was {days}")
@@ -65,6 +66,13 @@ def prune(settings: ElasticsearchSettings, days: int, now: int) -> dict[str, int
         marks = alias(settings.index_prefix, "provisional")
         past = {"range": {"ts_start": {"lt": rfc3339(max(before - 1, 0) * DAY)}}}
         client.delete_by_query(index=marks, query=past, conflicts="proceed", ignore_unavailable=True)
+        profiles = alias(settings.index_prefix, "profiles")
+        client.indices.refresh(index=profiles, ignore_unavailable=True)
+        away = {"range": {"ts_last": {"lt": rfc3339(max(before, 0) * DAY)}}}
+        answer = client.delete_by_query(
+            index=profiles, query=away, conflicts="proceed", ignore_unavailable=True
+        )
+        deleted["profiles"] = int(answer["deleted"])
     return deleted
 
 

@@ -53,7 +53,8 @@ def wipe(path: Path) -> dict[str, int]:
 def prune(path: Path, days: int, now: int) -> dict[str, int]:
     """Delete results of event days (UTC) over ``days`` before the day of ``now`` (ns).
 
-    These are anomalies, bars, scores and late records, of which the number of rows deleted is returned.
+    These are anomalies, bars, scores, late records and the profiles of users who have not paid since, of
+    which the number of rows deleted is returned.
     Each series of bars or scores is a transaction of its own, so that a flow never waits for long. The file
     keeps its size, and the room is used for new results.
     """
@@ -87,6 +88,7 @@ def prune(path: Path, days: int, now: int) -> dict[str, int]:
                 for group in groups
             )
         deleted["late"] = connection.execute("DELETE FROM late WHERE ts_event < ?", (before,)).rowcount
+        deleted["profiles"] = connection.execute("DELETE FROM profiles WHERE ts_last < ?", (before,)).rowcount
     return deleted
 
 

@@ -165,9 +165,9 @@ def _texts(values: Sequence[Any], name: str, bad: dict[int, str]) -> list[str]:
     for row, value in enumerate(values):
         text = value if type(value) is str else _word(value)
         if not text or len(text) > _LONGEST_WORD or "\0" in text:
-            bad.setdefault(
-                row, f"`{name}` must be a text of 1 to {_LONGEST_WORD} characters, was {_shown(value)}"
-            )
+            # Who it is belongs into no log.
+            found_ = f", was {_shown(value)}" if name != "user_id" or not value else ""
+            bad.setdefault(row, f"`{name}` must be a text of 1 to {_LONGEST_WORD} characters{found_}")
             text = ""
         found.append(text)
     return found

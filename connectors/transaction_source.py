@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -14,17 +13,19 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.chain import find
 from connectors.position import Position
-from connectors.transaction_columns import Parsed, parse_time
+from connectors.transaction_columns import Parsed
 from connectors.transaction_files import EXTENSIONS, Block, blocks
+from connectors.transaction_reviews import ReviewSources
 from tapewatch import stopping
 from tapewatch.credit import Credit
 from tapewatch.errors import DamagedError, UserError
 from tapewatch.log import log
 from tapewatch.progress import Bar
-from tapewatch.settings import TransactionSettings
-from tapewatch.transactions import Review, Transactions
+from tapewatch.pseudonyms import pseudonyms_of
+from tapewatch.settings import Settings, TransactionSettings
+from tapewatch.transactions import Transactions
 
-_STATE_VERSION = 1
+_STATE_VERSION = 2
 _BATCHES_UNDER_WAY = 2
 _NAP = timedelta(milliseconds=1)
 PARTITION = "transactions"
@@ -32,55 +33,22 @@ PARTITION = "transactions"
 _TOLD = 5
 
 
-def read_reviews(path: Path) -> list[Review]:
-    """Return the reviews of a CSV file with ``transaction_id,label,reviewed_at``, by ``reviewed_at``.
-
-    Raises
-    ------
-    UserError
-        If the file cannot be read, or a line of it is no review.
-    """
-    reviews = []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            table = csv.DictReader(file)
-            missing = {"transaction_id", "label", "reviewed_at"} - set(table.fieldnames or ())
-            if missing:
-                raise UserError(f"{path} has no column {sorted(missing)[0]!r}; reviews need one")
-            for row in table:
-                time = parse_time(row["reviewed_at"])
-                if row["label"] not in ("0", "1") or time < 0 or not row["transaction_id"]:
-                    raise UserError(
-                        f"{path}, line {table.line_num}: a review is transaction_id, label (0 or 1) and "
-                        "reviewed_at (RFC 3339 or ns)"
-                    )
-                reviews.append(Review(row["transaction_id"], int(row["label"]), time))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read `transactions.feedback.reviews` {path}: {error}") from error
-    reviews.sort(key=lambda review: (review.reviewed_at, review.transaction_id, review.label))
-    return reviews
-
-
-def read_reviews_of(settings: TransactionSettings) -> list[Review]:
-    """Return the reviews that the settings name, in the order of ``reviewed_at``."""
-    return read_reviews(Path(settings.feedback.reviews)) if settings.feedback.reviews else []
-
-
 class TransactionFiles(StatefulSourcePartition[Transactions, dict[str, Any]]):
     """Reads the files one after the other, as fast as the results follow."""
 
     def __init__(
-        self, files: Sequence[Path], reviews: Sequence[Review], settings: TransactionSettings, slots: int,
+        self, files: Sequence[Path], reviews: ReviewSources, settings: TransactionSettings, slots: int,
         resume: dict[str, Any] | None,
     ) -> None:  # fmt: skip
-        saved = resume or {"files": {}, "counters": {}, "clock": 0, "reviews": 0}
-        self._files, self._settings, self._all_reviews = files, settings, reviews
+        saved = resume or {"files": {}, "counters": {}, "clock": 0, "reviews": None}
+        self._files, self._settings, self._reviews = files, settings, reviews.feed(saved["reviews"])
         self._positions = {name: Position(**position) for name, position in saved["files"].items()}
         self._counters: dict[str, int] = dict(saved["counters"])
-        self._seq, self._clock, self._given = 0, saved["clock"], saved["reviews"]
+        self._seq, self._clock = 0, saved["clock"]
         self._credit = Credit(slots, _BATCHES_UNDER_WAY)
         self._awake: datetime | None = None
         self._bar = Bar(PARTITION, sum(file.stat().st_size for file in files))
+        self._pseudonyms = pseudonyms_of(settings)
         self._parts = self._read()
 
     def _read(self) -> Iterator[Parsed]:
@@ -174,14 +142,10 @@ class TransactionFiles(StatefulSourcePartition[Transactions, dict[str, Any]]):
         self._count("records", len(part.ids))
         before = self._clock
         self._clock = max(before, int(part.times.max()))
-        given = self._given
-        while self._given < len(self._all_reviews) and (
-            self._all_reviews[self._given].reviewed_at <= self._clock
-        ):
-            self._given += 1
+        users = part.users if self._pseudonyms is None else self._pseudonyms.all_of(part.users)
         batch = Transactions(
-            PARTITION, self._seq, part.ids, part.users, part.times, part.amounts, part.words, part.numbers,
-            tuple(self._all_reviews[given : self._given]), dict(self._counters),
+            PARTITION, self._seq, part.ids, users, part.times, part.amounts, part.words, part.numbers,
+            self._reviews.take(before, self._clock), dict(self._counters),
             self._credit.path, before,
         )  # fmt: skip
         self._seq += 1
@@ -196,7 +160,7 @@ class TransactionFiles(StatefulSourcePartition[Transactions, dict[str, Any]]):
         """Return the position, and note that what came before the last snapshot has been dealt with."""
         self._credit.settle(self._seq - 1)
         return {
-            "version": _STATE_VERSION, "clock": self._clock, "reviews": self._given,
+            "version": _STATE_VERSION, "clock": self._clock, "reviews": self._reviews.snapshot(),
             "files": {name: asdict(position) for name, position in self._positions.items()},
             "counters": dict(self._counters),
         }  # fmt: skip
@@ -213,7 +177,7 @@ class TransactionFilesSource(FixedPartitionedSource[Transactions, dict[str, Any]
     Parameters
     ----------
     settings
-        The section ``transactions``.
+        All of them; the section ``transactions`` says what is read.
     slots
         How many consumers acknowledge each batch.
 
@@ -223,15 +187,18 @@ class TransactionFilesSource(FixedPartitionedSource[Transactions, dict[str, Any]
         If a file cannot be read as what its name says it is.
     """
 
-    def __init__(self, settings: TransactionSettings, slots: int) -> None:
-        self._settings, self._slots = settings, slots
-        self._reviews = read_reviews_of(settings)
+    def __init__(self, settings: Settings, slots: int) -> None:
+        self._settings, self._slots = settings.transactions, slots
+        pseudonyms_of(self._settings)
+        self._reviews = ReviewSources(settings)
         times: dict[Path, int] = {}
-        for path in find(settings.source.paths, "transactions.source.paths", EXTENSIONS, "payments.csv"):
+        for path in find(
+            self._settings.source.paths, "transactions.source.paths", EXTENSIONS, "payments.csv"
+        ):
             try:
-                first = next(blocks(path, 0, 64, settings.columns), None)
+                first = next(blocks(path, 0, 64, self._settings.columns), None)
             except UserError as error:
-                if settings.source.on_error == "fail":
+                if self._settings.source.on_error == "fail":
                     raise
                 log.error("%s; nothing was read from it", error)
                 continue

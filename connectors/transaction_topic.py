@@ -6,7 +6,7 @@ The topic must be keyed by user: a user's transactions then are in one partition
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +14,13 @@ from connectors.kafka_partition import KafkaPartition, TopicSource
 from connectors.kafka_received import Received
 from connectors.kafka_state import DatasetState, PartitionState
 from connectors.transaction_files import parse_messages
-from connectors.transaction_source import read_reviews_of
+from connectors.transaction_reviews import ReviewFeed, ReviewSources
+from tapewatch.pseudonyms import pseudonyms_of
 from tapewatch.records import DAY
-from tapewatch.settings import TransactionSettings
-from tapewatch.transactions import Review, Transactions
+from tapewatch.settings import Settings, TransactionSettings
+from tapewatch.transactions import Transactions
+
+_UNREADABLE = "it cannot be read; what it holds is kept from this topic"
 
 
 class TransactionPartition(KafkaPartition[Transactions]):
@@ -25,10 +28,11 @@ class TransactionPartition(KafkaPartition[Transactions]):
 
     def __init__(
         self, settings: TransactionSettings, number: int, slots: int, state: PartitionState,
-        reviews: list[Review],
+        reviews: ReviewFeed,
     ) -> None:  # fmt: skip
         super().__init__(settings.kafka, number, settings.source.batch_records, slots, state)
         self._columns, self._reviews = settings.columns, reviews
+        self._pseudonyms = pseudonyms_of(settings)
 
     def _tapes(self, received: Received) -> list[Transactions]:
         parsed = parse_messages(received.values, self._columns)
@@ -42,7 +46,11 @@ class TransactionPartition(KafkaPartition[Transactions]):
         rejected += [(place, "it is empty") for place in sorted(empty)]
         known = self._state.datasets.setdefault("", DatasetState())
         for place, error in sorted(rejected):
-            self._dead.send(received.letter(place), error)
+            letter = received.letter(place)
+            if self._pseudonyms is not None:
+                # Where it is in the topic is told; what it holds stays there.
+                letter, error = letter._replace(key=None, value=None, headers=None), _UNREADABLE
+            self._dead.send(letter, error)
         if rejected:
             known.count({"dead_letters": len(rejected)})
         self._per_message = 1.0
@@ -51,19 +59,20 @@ class TransactionPartition(KafkaPartition[Transactions]):
             return []
         known.count({"records": len(parsed.ids)})
         before, known.clock = known.clock, max(known.clock, int(parsed.times.max()))
-        due = tuple(self._reviews[self._due(before) : self._due(known.clock)])
+        due = self._reviews.take(before, known.clock)
         account = self._account("")
+        users = parsed.users if self._pseudonyms is None else self._pseudonyms.all_of(parsed.users)
         batch = Transactions(
-            f"{self._settings.topic}/{self._number}", account.seq, parsed.ids, parsed.users, parsed.times,
+            f"{self._settings.topic}/{self._number}", account.seq, parsed.ids, users, parsed.times,
             parsed.amounts, parsed.words, parsed.numbers, due, dict(known.counters), account.credit.path,
             before,
         )  # fmt: skip
         account.seq += 1
         return [batch]
 
-    def _due(self, clock: int) -> int:
-        """Return how many reviews act by then; they are in the order of their times."""
-        return bisect_right(self._reviews, clock, key=lambda review: review.reviewed_at)
+    def snapshot(self) -> dict[str, Any]:
+        """Return the position in the topic, and which reviews have come."""
+        return {**super().snapshot(), "reviews": self._reviews.snapshot()}
 
     def _overtaken(self) -> list[Transactions]:
         return []
@@ -75,7 +84,7 @@ class TransactionTopic(TopicSource[Transactions]):
     Parameters
     ----------
     settings
-        The section ``transactions``.
+        All of them; the section ``transactions`` says what is read.
     slots
         How many consumers acknowledge each batch.
 
@@ -85,10 +94,21 @@ class TransactionTopic(TopicSource[Transactions]):
         If no broker answers or lets us in, or there is no such topic.
     """
 
-    def __init__(self, settings: TransactionSettings, slots: int) -> None:
-        self._transactions, self._reviews = settings, read_reviews_of(settings)
-        self._slots = slots
-        super().__init__(settings.kafka)
+    def __init__(self, settings: Settings, slots: int) -> None:
+        self._transactions, self._slots = settings.transactions, slots
+        pseudonyms_of(self._transactions)
+        self._reviews = ReviewSources(settings)
+        self._resumed: dict[int, dict[str, Any]] = {}
+        super().__init__(self._transactions.kafka)
+
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: dict[str, Any] | None
+    ) -> KafkaPartition[Transactions]:
+        """Go on with one partition, and its reviews, where it was left."""
+        if resume_state is not None and "reviews" in resume_state:
+            self._resumed[int(for_part.rpartition("/")[2])] = resume_state["reviews"]
+        return super().build_part(step_id, for_part, resume_state)
 
     def _partition(self, number: int, state: PartitionState) -> TransactionPartition:
-        return TransactionPartition(self._transactions, number, self._slots, state, self._reviews)
+        feed = self._reviews.feed(self._resumed.get(number))
+        return TransactionPartition(self._transactions, number, self._slots, state, feed)

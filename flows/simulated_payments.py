@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from connectors.kafka_client import ensure_topic
 from connectors.transaction_simulator import TransactionSimulation, simulate_transactions
 from flows.publishing import Publisher, die_with_parent, run
+from tapewatch.errors import UserError
 from tapewatch.settings import KafkaSettings
 
 _GROUP = "tapewatch-simulate"
@@ -59,9 +60,12 @@ def publish(job: Job, partitions: int = -1) -> None:
     Raises
     ------
     UserError
-        If the brokers cannot be reached, or the simulation cannot be made.
+        If the brokers cannot be reached, the simulation cannot be made, or the topic has another number of
+        partitions.
     RuntimeError
         If the brokers stop taking messages.
     """
-    ensure_topic(job.kafka, job.topic, partitions)
+    there = ensure_topic(job.kafka, job.topic, partitions)
+    if partitions not in (-1, there):
+        raise UserError(f"`--partitions` is {partitions}, but the topic {job.topic} has {there} already")
     run(PaymentSource(job), job.kafka, job.topic, _GROUP, "the simulation")

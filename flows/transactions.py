@@ -46,7 +46,7 @@ def payments(settings: Settings) -> Dataflow:
 def _judging(settings: Settings) -> TransactionJudgeSettings:
     without, wanted = judging(settings), settings.transactions.feedback
     classifier = next((d for d in without.detectors if isinstance(d, Classifier)), None)
-    if not wanted.reviews or classifier is None:
+    if not (wanted.reviews or wanted.store or wanted.topic) or classifier is None:
         return without
     _require_river()
     assume = int(wanted.assume_legitimate_days * DAY)
@@ -69,8 +69,8 @@ def _origin(settings: Settings, slots: int) -> FixedPartitionedSource[Transactio
     if settings.transactions.source.kind == "kafka":
         from connectors.transaction_topic import TransactionTopic  # whose libraries not everybody has
 
-        return TransactionTopic(settings.transactions, slots)
-    return TransactionFilesSource(settings.transactions, slots)
+        return TransactionTopic(settings, slots)
+    return TransactionFilesSource(settings, slots)
 
 
 flow = configured(payments)

@@ -73,6 +73,8 @@ class Feedback(Lessons):
         self._seen, self._settled = 0, 0
         self._model = _model(settings.learning_rate)
         self.counters: dict[str, int] = {}
+        #: By anomaly, the transaction it is about.
+        self._anomalies: dict[int, int] = {}
         if resume is not None:
             self._risk = MerchantRisk(resume["risk"])
             self._restore(resume)
@@ -92,6 +94,7 @@ class Feedback(Lessons):
             "river": version("river"), "weights": tuple(self._model.weights.items()),
             "squares": tuple(optimizer.g2.items()), "steps": optimizer.n_iterations,
             "counters": dict(self.counters), "frauds": dict(self._frauds), "lenience": dict(self._lenience),
+            "anomalies": dict(self._anomalies),
             "risk": self._risk.snapshot(),
         }  # fmt: skip
 
@@ -125,6 +128,7 @@ class Feedback(Lessons):
         self._model.optimizer.n_iterations = saved["steps"]
         self.counters = dict(saved["counters"])
         self._frauds, self._lenience = dict(saved["frauds"]), dict(saved["lenience"])
+        self._anomalies = dict(saved["anomalies"])
         self._renew()
 
     def remember(self, batch: Transactions, inputs: Array, alarmed: Array) -> None:
@@ -144,9 +148,17 @@ class Feedback(Lessons):
             self._places[number] = place
             self._seen += 1
 
+    def told(self, anomaly: str, transaction: str) -> None:
+        """Remember which transaction an anomaly is about: people review what they see."""
+        self._anomalies[name_hash(anomaly)] = name_hash(transaction)
+        _bound(self._anomalies)
+
     def learn(self, review: Review) -> None:
         """Learn one label."""
-        place = self._places.get(name_hash(review.transaction_id))
+        number: int | None = name_hash(review.transaction_id)
+        if not review.transaction_id:
+            number = self._anomalies.get(name_hash(review.anomaly_id))
+        place = None if number is None else self._places.get(number)
         if place is None:
             self._add("reviews_unknown")
             return

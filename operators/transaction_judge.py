@@ -50,6 +50,10 @@ class _Waiting:
     profiles: list[tuple[Any, ...]]
 
 
+def _place(review: Review) -> tuple[int, str, str, int]:
+    return review.reviewed_at, review.transaction_id, review.anomaly_id, review.label
+
+
 class TransactionJudge:
     """Judges one source partition.
 
@@ -154,7 +158,9 @@ class TransactionJudge:
             counters=dict(batch.counters), profiles=sorted(waiting.profiles, key=lambda row: row[0]),
             clock=int(clocks[-1]) if len(clocks) else self._clock,
         )  # fmt: skip
-        self._reviews += batch.reviews
+        if batch.reviews:
+            # Those of a store or a topic come when they come; they act in the order of their times.
+            self._reviews = sorted([*self._reviews, *batch.reviews], key=_place)
         acts = times_of(self._reviews, self._settings.feedback_step_ns)
         at = 0
         while at < len(batch):
@@ -231,8 +237,11 @@ class TransactionJudge:
             transaction, user, float(batch.amounts[index]), batch.word("merchant_category")[index],
             batch.word("location")[index], batch.word("payment_method")[index], risk_level(severity),
         )  # fmt: skip
+        number = anomaly_id(_FLOW, source, name, user, 0, ts, ts, transaction)
+        if self._feedback is not None:
+            self._feedback.told(number, transaction)
         return Anomaly(
-            id=anomaly_id(_FLOW, source, name, user, 0, ts, ts, transaction),
+            id=number,
             incident=anomaly_id(_FLOW, source, "", user, 0, ts, transaction),
             revision=1, flow=_FLOW, detector=name, dataset="", publisher_id=0, instrument_id=0, key=user,
             symbol=user, ts_event=ts, ts_start=ts, ts_end=ts + 1, severity=severity,

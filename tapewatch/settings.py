@@ -252,9 +252,12 @@ class ProfileSettings(_Section):
 
 
 class FeedbackSettings(_Section):
-    """Reviews that teach the flow."""
+    """Reviews that teach the flow: a file, those in the store of the results, a topic."""
 
     reviews: str = ""
+    store: bool = False
+    topic: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,249}$", description=_TOPIC)
+    poll_seconds: float = Field(5.0, ge=0.1, le=86_400)
     remember: int = Field(100_000, ge=1_000, le=5_000_000)
     assume_legitimate_days: float = Field(7.0, gt=0, le=365)
     step_seconds: int = Field(60, ge=1, le=86_400)
@@ -265,6 +268,10 @@ class TransactionSettings(_Section):
 
     mode: Literal["personal", "standard"] = "personal"
     alerts_per_day: float = Field(100.0, gt=0, le=1e6)
+    pseudonymise: bool = False
+    pseudonym_key: Annotated[SecretStr | None, AfterValidator(visible)] = Field(
+        None, min_length=16, description="at least 16 visible ASCII characters without spaces"
+    )
     source: TransactionSourceSettings = TransactionSourceSettings()
     kafka: TransactionKafkaSettings = TransactionKafkaSettings()
     columns: Annotated[dict[str, str], BeforeValidator(from_json)] = Field(

@@ -24,11 +24,15 @@ Words: TypeAlias = list[str | None]
 
 
 class Review(NamedTuple):
-    """A person's word on a transaction: ``label`` 1 fraud, 0 legitimate; from ``reviewed_at`` (ns) on."""
+    """A person's word on a transaction: ``label`` 1 fraud, 0 legitimate; from ``reviewed_at`` (ns) on.
+
+    With an empty ``transaction_id`` it is the one of the anomaly ``anomaly_id``.
+    """
 
     transaction_id: str
     label: int
     reviewed_at: int
+    anomaly_id: str = ""
 
 
 class Row(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -54,24 +55,25 @@ def _sqlite() -> None:
 
 def _profiles() -> None:
     from connectors.chain import find
-    from connectors.sqlite import SqliteWriter
+    from connectors.profiles import write_profiles
     from connectors.transaction_files import EXTENSIONS
     from operators.transaction_history import profiles_of
-    from tapewatch.documents import Results
+    from tapewatch.pseudonyms import pseudonyms_of
     from tapewatch.settings import load
 
     settings = load()
     wanted = settings.transactions
+    pseudonyms = pseudonyms_of(wanted)
     paths = find(wanted.source.paths, "transactions.source.paths", EXTENSIONS, "payments.csv")
     from models.transaction_training import in_order
 
     batches = [in_order(path, wanted.columns) for path in paths]
     batches.sort(key=lambda batch: int(batch.times[0]) if len(batch) else 0)
+    if pseudonyms is not None:
+        batches = [replace(batch, users=pseudonyms.all_of(batch.users)) for batch in batches]
     profiles = profiles_of(batches, wanted.profiles.idle_days)
-    path = Path(settings.sinks.sqlite.path)
-    with SqliteWriter(path, wanted.source.name) as writer:
-        writer.write([Results("", 0, "", "transactions", profiles=profiles)])
-    print(f"{path}: {len(profiles):,} profiles from {sum(map(len, batches)):,} transactions")
+    place = write_profiles(settings, profiles)
+    print(f"{place}: {len(profiles):,} profiles from {sum(map(len, batches)):,} transactions")
 
 
 def _elasticsearch() -> None:

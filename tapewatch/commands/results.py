@@ -108,6 +108,8 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Remove results that are older than N days, by the time of the event; reviews stay.
 
+        The profiles of users who have not paid for so long go, too.
+
         Example: tapewatch prune --days 90
         """
         from connectors import elasticsearch_upkeep, sqlite_upkeep

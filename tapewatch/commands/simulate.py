@@ -126,6 +126,9 @@ def register(app: typer.Typer) -> None:
         users: _Users = 200,
         anomalies: _Breaches = "all",
         speed: _Speed = None,
+        partitions: Annotated[
+            str, typer.Option("--partitions", metavar="N", help="Partitions of a topic that is made.")
+        ] = "",
     ) -> None:
         """Simulate payments of users with habits, one in twenty of which breaks them.
 
@@ -133,14 +136,14 @@ def register(app: typer.Typer) -> None:
 
         Example: tapewatch simulate transactions --out payments.jsonl.zst --users 500
         """
-        _transactions(out, topic, brokers, seed, minutes, users, anomalies, speed)
+        _transactions(out, topic, brokers, seed, minutes, users, anomalies, speed, partitions)
 
     app.add_typer(group, name="simulate")
 
 
 def _transactions(
     out: Path | None, topic: str, brokers: str, seed: int, minutes: int, users: int, anomalies: str,
-    speed: float | None,
+    speed: float | None, partitions: str,
 ) -> None:  # fmt: skip
     from connectors.transaction_simulator import KINDS, TransactionSimulation, simulate_transactions
     from connectors.transaction_writer import check_path, write_transactions
@@ -151,9 +154,13 @@ def _transactions(
         raise UserError(f"`--speed` must be a number above 0, was {speed}")
     if not 0 <= seed < 2**63:
         raise UserError(f"`--seed` must be from 0 to {2**63 - 1}, was {seed}")
+    if partitions and not (partitions.isdigit() and 0 < int(partitions) <= 100_000):
+        raise UserError(f"`--partitions` must be a whole number from 1, was {partitions!r}")
+    if partitions and out is not None:
+        raise UserError("`--partitions` is of a topic; name it with `--topic`")
     wanted = TransactionSimulation(users, minutes, seed, _kinds(anomalies, KINDS))
     if out is None:
-        _published(wanted, topic, brokers, speed)
+        _published(wanted, topic, brokers, speed, int(partitions or -1))
         return
     check_path(out)
     made = simulate_transactions(wanted)
@@ -162,7 +169,9 @@ def _transactions(
     typer.echo(f"{labels}: {_counted([kind for kind in made.kinds if kind])}")
 
 
-def _published(wanted: TransactionSimulation, topic: str, brokers: str, speed: float | None) -> None:
+def _published(
+    wanted: TransactionSimulation, topic: str, brokers: str, speed: float | None, partitions: int
+) -> None:
     import sys
 
     from pydantic import ValidationError
@@ -178,7 +187,7 @@ def _published(wanted: TransactionSimulation, topic: str, brokers: str, speed: f
     except ValidationError as error:
         raise UserError(explain(error, "transactions.kafka", KafkaSettings)) from error
     try:
-        publish(Job(wanted, kafka, topic, speed))
+        publish(Job(wanted, kafka, topic, speed), partitions)
     except RuntimeError as error:
         print(f"tapewatch: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

@@ -125,6 +125,9 @@ def test_prune_is_by_the_day_of_the_event(tmp_path: Path, days: int) -> None:
     with SqliteWriter(path) as writer:
         writer.write([make.results(late=make.late(1, 2, day=d)) for d in range(5)])
         writer.write(
+            [make.results(profiles=[make.profile(f"u{d}", last=make.MONDAY + d * DAY)]) for d in range(5)]
+        )
+        writer.write(
             [
                 make.results(
                     early=[make.early(make.anomaly(4))],
@@ -136,7 +139,9 @@ def test_prune_is_by_the_day_of_the_event(tmp_path: Path, days: int) -> None:
     now = make.MONDAY + 4 * DAY + 5
     kept = min(days + 1, 5)
     gone = 5 - kept
-    assert prune(path, days, now) == {"anomalies": gone, "bars": 4 * gone, "scores": 0, "late": 2 * gone}
+    assert prune(path, days, now) == {
+        "anomalies": gone, "bars": 4 * gone, "scores": 0, "late": 2 * gone, "profiles": gone
+    }  # fmt: skip
     assert counts(path)["provisional"] == 1
     with SqliteStore(path) as store:
         assert [row["ts_event"] for row in store.anomalies(order="oldest")] == [
@@ -146,8 +151,10 @@ def test_prune_is_by_the_day_of_the_event(tmp_path: Path, days: int) -> None:
     assert set(prune(path, days, now).values()) == {0}
 
 
-def test_prune_keeps_reviews_profiles_and_counters(path: Path) -> None:
-    assert prune(path, 0, make.MONDAY + DAY) == {"anomalies": 3, "bars": 5, "scores": 2, "late": 4}
+def test_prune_keeps_reviews_and_counters_and_profiles_without_a_time(path: Path) -> None:
+    assert prune(path, 0, make.MONDAY + DAY) == {
+        "anomalies": 3, "bars": 5, "scores": 2, "late": 4, "profiles": 0,
+    }  # fmt: skip
     assert counts(path) == dict.fromkeys(FULL, 0) | {"reviews": 1, "profiles": 1, "judges": 1, "counters": 1}
 
 

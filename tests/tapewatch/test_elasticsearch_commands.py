@@ -131,13 +131,15 @@ def test_prune_deletes_days(elasticsearch_settings: Any, tmp_path: Path) -> None
     today = int(datetime.now(UTC).timestamp()) // 86_400
     shift = today - make.MONDAY // DAY
     tables = [make.bars(5, day=shift - back) for back in (0, 1, 2, 3, 40)]
-    fill(place, make.results(bars=tables, counters={"records": 1}), some())
+    people = [make.profile("away"), make.profile("here", last=today * 86_400 * 10**9)]
+    fill(place, make.results(bars=tables, counters={"records": 1}, profiles=people), some())
     assert "Removed 0 anomalies, 0 bars" in done(tmp_path, place, "prune", "--days", "100000")
     text = done(tmp_path, place, "prune", "--days", "2")
-    assert text == f"Removed 2 anomalies, 5 bars, 1 scores, 2 late at {place.url}\n"
+    assert text == f"Removed 2 anomalies, 5 bars, 1 scores, 2 late, 1 profiles at {place.url}\n"
     days = sorted(document["ts_start"][:10] for document in server.documents(place, "bars").values())
     assert days == [f"{datetime.fromtimestamp((today - back) * 86_400, UTC):%Y-%m-%d}" for back in (2, 1, 0)]
     assert len(server.documents(place, "counters")) == 2
+    assert [document["user_id"] for document in server.documents(place, "profiles").values()] == ["here"]
     assert "--days" in refused(tmp_path, place, "prune", "--days", "-1")
 
 

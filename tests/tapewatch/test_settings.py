@@ -111,6 +111,7 @@ OTHERS: dict[str, Any] = {
     "shards": 7,
     "transactions.mode": "standard",
     "transactions.alerts_per_day": 12.5,
+    "transactions.pseudonymise": True,
     "transactions.source.kind": "kafka",
     "transactions.source.name": "cards",
     "transactions.source.paths": ["p*.csv"],
@@ -124,6 +125,9 @@ OTHERS: dict[str, Any] = {
     "transactions.kafka.group": "payers",
     "transactions.profiles.idle_days": 30,
     "transactions.feedback.reviews": "reviews.csv",
+    "transactions.feedback.store": True,
+    "transactions.feedback.topic": "said",
+    "transactions.feedback.poll_seconds": 0.5,
     "transactions.feedback.remember": 5000,
     "transactions.feedback.assume_legitimate_days": 3.5,
     "transactions.feedback.step_seconds": 3600,
@@ -131,7 +135,7 @@ OTHERS: dict[str, Any] = {
 #: Keys that only the environment may hold.
 SECRETS = (
     "api.token", "api.jwt.key", "dashboard.token", "metrics.token", "sinks.elasticsearch.api_key", "sinks.elasticsearch.password",
-    "sinks.notify.urls",
+    "sinks.notify.urls", "transactions.pseudonym_key",
 )  # fmt: skip
 
 
