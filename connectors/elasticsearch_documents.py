@@ -179,7 +179,7 @@ def _judge(judge: PublishedJudge, prefix: str, source: str) -> Operation:
 
 def profile_operation(row: tuple[Any, ...], prefix: str) -> Operation:
     """Return what writes a user's profile, in the order of `PROFILE_FIELDS`; of two the later one stands."""
-    body = orjson.dumps(profile_document(row), option=_NUMPY)
+    body = orjson.dumps(profile_document(row, state=True), option=_NUMPY)
     latest = max(row[_LAST], 0)
     name = document_id("profiles", row[0])
     return Operation(

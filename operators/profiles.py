@@ -10,9 +10,11 @@ profile itself, so that the judgement needs no other user's data.
 
 from __future__ import annotations
 
+import marshal
 import math
 from array import array
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias, overload
 
 import orjson
 
@@ -145,6 +147,10 @@ class Profile:
             tuple(self.methods.items()), tuple(self.devices.items()), self.surprise, self.pace,
             self.strangeness, self.place, self.distance,
         )  # fmt: skip
+
+    def pack(self) -> bytes:
+        """Return the whole profile as bytes, a third of its size in memory; `unpacked` takes them back."""
+        return marshal.dumps(self.snapshot())
 
     def _restore(self, saved: tuple[Any, ...]) -> None:
         (
@@ -351,6 +357,42 @@ class Profile:
             del self.recent[:2]
         if row.online != 1.0 and (row.location is not None or row.distance == row.distance):
             self.place, self.distance, self.place_at = row.location, row.distance, ts
+
+
+def unpacked(packed: bytes) -> tuple[Any, ...]:
+    """Return the snapshot of a profile that was packed, to build it again.
+
+    >>> unpacked(Profile().pack())[:4]
+    (1, 0, 0, 0)
+    """
+    saved: tuple[Any, ...] = marshal.loads(packed)  # noqa: S302 - bytes of this process
+    return saved
+
+
+class PackedProfiles(Sequence[tuple[Any, ...]]):
+    """What is shown of many profiles, each made only when it is looked at: together they take much room.
+
+    Parameters
+    ----------
+    packed
+        Users, their partitions, and their profiles as `Profile.pack` makes them.
+    """
+
+    def __init__(self, packed: Sequence[tuple[str, str, bytes]]) -> None:
+        self._packed = packed
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    @overload
+    def __getitem__(self, place: int) -> tuple[Any, ...]: ...
+    @overload
+    def __getitem__(self, place: slice) -> PackedProfiles: ...
+    def __getitem__(self, place: int | slice) -> tuple[Any, ...] | PackedProfiles:
+        if isinstance(place, slice):
+            return PackedProfiles(self._packed[place])
+        user, partition, packed = self._packed[place]
+        return Profile(unpacked(packed)).document(user, partition)
 
 
 def strangeness(measured: Measured) -> float:

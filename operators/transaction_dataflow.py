@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
@@ -20,7 +21,7 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from operators import profiles as profiles_
 from operators import transaction_judge as judge_
 from operators.dataflow import Telling
-from operators.profiles import Profile
+from operators.profiles import PackedProfiles, Profile
 from operators.transaction_judge import Part, TransactionJudge
 from operators.transaction_scoring import TransactionJudgeSettings
 from tapewatch import stopping
@@ -34,6 +35,10 @@ UserRows: TypeAlias = tuple[str, str, int, list[Row]]
 _PUBLISHED = 16
 #: How often a profile looks whether its user has been away for too long.
 _LOOK = timedelta(hours=1)
+#: Profiles of a worker that are ready to be used; the others take less room and some microseconds.
+_UNPACKED = 10_000
+#: Profiles that are published together at the end.
+_TOGETHER = 4_096
 _here = threading.local()
 
 
@@ -88,34 +93,59 @@ def judge_transactions(
 
 
 class _Profiles(StatefulBatchLogic[UserRows, tuple[str, Part], tuple[Any, ...]]):
-    """One user."""
+    """One user. The profiles of those who have not paid lately are kept packed."""
 
-    __slots__ = ("_due", "_idle_ns", "_partition", "_profile", "_published", "_user")
+    __slots__ = ("_due", "_idle_ns", "_packed", "_partition", "_profile", "_published", "_seen", "_user")
 
     def __init__(self, resume: tuple[Any, ...] | None, idle_ns: int) -> None:
         self._idle_ns = idle_ns
         self._due: datetime | None = None
+        self._profile: Profile | None = None
+        self._packed = b""
         if resume is None:
-            self._user, self._partition, self._published, self._profile = "", "", 0, Profile()
+            self._user, self._partition, self._published, self._seen = "", "", 0, 0
+            self._profile = Profile()
             return
         self._user, self._partition, self._published, state = resume
         stopping.refuse_other_versions(state[0], profiles_.STATE_VERSION)
-        self._profile = Profile(state)
+        # There may be millions, most of whom do not pay now.
+        profile = Profile(state)
+        self._seen, self._packed = profile.seen, profile.pack()
+
+    def _own(self) -> Profile:
+        """Return the profile, and put the one that was needed longest ago aside if there are too many."""
+        used = _used()
+        if self._profile is None:
+            self._profile = Profile(profiles_.unpacked(self._packed))
+            self._packed = b""
+        used[self] = None
+        used.move_to_end(self)
+        if len(used) > _UNPACKED:
+            used.popitem(last=False)[0].put_aside()
+        return self._profile
+
+    def put_aside(self) -> None:
+        """Keep the profile packed."""
+        if self._profile is not None:
+            self._packed, self._profile = self._profile.pack(), None
 
     def on_batch(self, values: list[UserRows]) -> tuple[Iterable[tuple[str, Part]], bool]:
         found = []
+        profile = self._own()
         for user, partition, seq, rows in values:
             self._user, self._partition = user, partition
             measured, indices = [], []
             for row in rows:
-                if self._profile.idle(row.clock, self._idle_ns):
-                    self._profile, self._published = Profile(), 0
-                measured.append(self._profile.update(row))
+                if profile.idle(row.clock, self._idle_ns):
+                    profile = self._profile = Profile()
+                    self._published = 0
+                measured.append(profile.update(row))
                 indices.append(row.number)
             _note(partition, rows[-1].clock)
-            seen, document = self._profile.seen, None
-            if seen >= self._published + _PUBLISHED or self._profile.streak or not self._published:
-                self._published, document = seen, self._profile.document(user, partition)
+            seen, document = profile.seen, None
+            if seen >= self._published + _PUBLISHED or profile.streak or not self._published:
+                self._published, document = seen, profile.document(user, partition)
+            self._seen = seen
             found.append((partition, Part(seq, tuple(indices), tuple(measured), document)))
         if self._due is None:
             # Not all at once: they are spread by their names.
@@ -127,21 +157,27 @@ class _Profiles(StatefulBatchLogic[UserRows, tuple[str, Part], tuple[Any, ...]])
         # Whether the profile of one who is away is forgotten now or at the next transaction, which would
         # begin a new one anyway, changes nothing but memory.
         self._due = datetime.now(UTC) + _LOOK
-        return [], self._profile.idle(_clock(self._partition), self._idle_ns)
+        profile = self._profile or Profile(profiles_.unpacked(self._packed))
+        away = profile.idle(_clock(self._partition), self._idle_ns)
+        if away:
+            _used().pop(self, None)
+        return [], away
 
     def notify_at(self) -> datetime | None:
         return self._due
 
     def on_eof(self) -> tuple[Iterable[tuple[str, Part]], bool]:
-        if self._profile.seen == self._published:
+        if self._seen == self._published:
             return [], False
-        self._published = self._profile.seen
-        return [
-            (self._partition, Part(-1, (), (), self._profile.document(self._user, self._partition)))
-        ], False
+        self._published = self._seen
+        _used().pop(self, None)
+        self.put_aside()
+        last = (self._user, self._partition, self._packed)
+        return [(self._partition, Part(-1, (), (), last))], False
 
     def snapshot(self) -> tuple[Any, ...]:
-        return (self._user, self._partition, self._published, self._profile.snapshot())
+        state = profiles_.unpacked(self._packed) if self._profile is None else self._profile.snapshot()
+        return (self._user, self._partition, self._published, state)
 
 
 class _Judge(StatefulBatchLogic[Transactions | Part, Results, State]):
@@ -158,8 +194,8 @@ class _Judge(StatefulBatchLogic[Transactions | Part, Results, State]):
                 last.append(value.profile or ())
             else:
                 found += self._logic.on_part(value)
-        if last:
-            found.append(self._logic.last_profiles(last))
+        for first in range(0, len(last), _TOGETHER):
+            found.append(self._logic.last_profiles(PackedProfiles(last[first : first + _TOGETHER])))
         return found, False
 
     def on_eof(self) -> tuple[Iterable[Results], bool]:
@@ -175,6 +211,14 @@ def _clocks() -> dict[str, int]:
     if clocks is None:
         clocks = _here.clocks = {}
     return clocks
+
+
+def _used() -> OrderedDict[_Profiles, None]:
+    """Return whose profiles this worker has unpacked, who paid last at the end."""
+    used: OrderedDict[_Profiles, None] | None = getattr(_here, "used", None)
+    if used is None:
+        used = _here.used = OrderedDict()
+    return used
 
 
 def _note(partition: str, clock: int) -> None:

@@ -8,6 +8,7 @@ changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,7 +35,10 @@ PUBLISHED_ROWS = 4_096
 
 
 class Part(NamedTuple):
-    """What a profile makes of rows of a batch; ``profile`` is to be published, ``seq`` -1 at the end."""
+    """What a profile makes of rows of a batch; ``profile`` is to be published.
+
+    At the end of a run ``seq`` is -1, and ``profile`` a user with the profile packed.
+    """
 
     seq: int
     indices: tuple[int, ...]
@@ -121,7 +125,7 @@ class TransactionJudge:
         if part.profile is not None:
             waiting.profiles.append(part.profile)
 
-    def last_profiles(self, profiles: list[tuple[Any, ...]]) -> Results:
+    def last_profiles(self, profiles: Sequence[tuple[Any, ...]]) -> Results:
         """Return results that only publish profiles."""
         return Results("", 0, "", _FLOW, profiles=profiles)
 

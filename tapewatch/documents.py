@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -224,7 +224,7 @@ class Results:
     judged: list[tuple[str, BarTable]] = field(default_factory=list)
     late: LateTable | None = None
     clock: int = 0
-    profiles: list[tuple[Any, ...]] = field(default_factory=list)
+    profiles: Sequence[tuple[Any, ...]] = field(default_factory=list)
     judges: list[PublishedJudge] = field(default_factory=list)
 
 
@@ -363,12 +363,17 @@ def told_anomaly(row: tuple[Any, ...]) -> dict[str, Any]:
     return document if payment.get("transaction_id") is None else document | payment
 
 
-def profile_document(row: tuple[Any, ...]) -> dict[str, Any]:
-    """Return a user's profile, in the order of `PROFILE_FIELDS`, for JSON and Elasticsearch."""
+def profile_document(row: tuple[Any, ...], *, state: bool = False) -> dict[str, Any]:
+    """Return a user's profile, in the order of `PROFILE_FIELDS`, for JSON and Elasticsearch.
+
+    Its exact state, which predictions need, is left out of what is told to people and other programs.
+    """
     document = to_json(PROFILE_FIELDS, row)
     for name in PROFILE_OBJECTS:
         if document[name] is not None:
             document[name] = orjson.loads(document[name])
+    if not state:
+        document.pop("state", None)
     return document
 
 

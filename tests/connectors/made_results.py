@@ -46,7 +46,7 @@ def profile(user: str = "u1", transactions: int = 3, last: int = MONDAY) -> tupl
     """Return a user's profile as a row."""
     return (
         user, '{"DE":2.0}', '{"grocery":2.0}', "{}", '{"7":1.0}', 1.25, 9.0, 3.5, transactions, 0, 8.0, MONDAY,
-        last, None,
+        last, '["p", 1]',
     )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import confluent_kafka as ck
-from confluent_kafka.admin import AdminClient, NewTopic
 
 _SIMULATE = ("simulate", "transactions", "--users", "40", "--minutes", "20160", "--seed", "4")
 
@@ -56,20 +55,23 @@ def anomalies(path: Path) -> list[Any]:
 
 def test_a_topic_gives_what_a_file_gives(broker: Any, tmp_path: Path) -> None:
     tapewatch(*_SIMULATE, "--out", str(tmp_path / "p.jsonl"))
-    admin = AdminClient({"bootstrap.servers": broker.address})
     # Of one partition: each is judged for itself.
-    admin.create_topics([NewTopic("payments-test", 1, 1)])["payments-test"].result(30)
-    tapewatch(*_SIMULATE, "--topic", "payments-test", "--brokers", broker.address)
+    tapewatch(*_SIMULATE, "--topic", "payments-test", "--brokers", broker.address, "--partitions", "1")
     producer = ck.Producer({"bootstrap.servers": broker.address})
     producer.produce("payments-test", b'{"transaction_id": "x", "amount": -1}', b"u")
     producer.flush(30)
-    file = flow(tmp_path / "file.db", TRANSACTIONS__SOURCE__PATHS=f'["{tmp_path / "p.jsonl"}"]')
+    hidden = {
+        "TRANSACTIONS__PSEUDONYMISE": "true",
+        "TRANSACTIONS__PSEUDONYM_KEY": "sixteen-or-more-characters",
+    }
+    file = flow(tmp_path / "file.db", TRANSACTIONS__SOURCE__PATHS=f'["{tmp_path / "p.jsonl"}"]', **hidden)
     assert file.communicate(timeout=120)[1] == ""
     topic = flow(
         tmp_path / "topic.db",
         TRANSACTIONS__SOURCE__KIND="kafka",
         TRANSACTIONS__KAFKA__TOPIC="payments-test",
         TRANSACTIONS__KAFKA__BROKERS=broker.address,
+        **hidden,
     )
     wanted = counters(tmp_path / "file.db")["records"]
     deadline = time.monotonic() + 90
@@ -82,3 +84,9 @@ def test_a_topic_gives_what_a_file_gives(broker: Any, tmp_path: Path) -> None:
     assert topic.returncode == 0
     assert counters(tmp_path / "topic.db") == {"records": wanted, "dead_letters": 1}
     assert anomalies(tmp_path / "topic.db") == anomalies(tmp_path / "file.db") != []
+    # Where it was is told; what it holds, the id of a user among it, stays in the topic it came from.
+    (letter,) = broker.messages("payments-test.dead")
+    headers = dict(letter.headers())
+    assert (letter.key(), letter.value(), headers["source_topic"]) == (None, None, b"payments-test")
+    assert int(headers["source_offset"]) == wanted
+    assert b"cannot be read" in headers["error"]
