@@ -8,6 +8,8 @@ FOUND = $(shell for p in $(PYTHON); do \
 	&& { command -v $$p; break; }; done)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DATA ?=
+# Labelled payments, those of the tests if they are there.
+PAYMENTS ?= $(wildcard $(addsuffix /transactions/*,$(TAPEWATCH_TEST_DATA)))
 SPEED ?= 60
 PORT ?= 8501
 # One more than there are cores: many tests wait for a server.
@@ -69,6 +71,8 @@ quality: $(VENV)/.dev ## alarm budget and recall on simulated sessions, into doc
 	@$(BIN)/tapewatch evaluate injected --out docs
 	@$(BIN)/python -m models.rule_quality --out docs
 	@$(BIN)/python -m models.model_quality --out docs
+	@if [ -n "$(PAYMENTS)" ]; then $(BIN)/tapewatch evaluate transactions $(addprefix --data ,$(PAYMENTS)); \
+	else echo 'No labelled payments: make quality PAYMENTS="seed003-train.csv" measures how frauds are ranked.'; fi
 
 evaluate: $(VENV)/.dev ## detectors and baselines on bars: make evaluate DATA="a.parquet b.dbn.zst"
 	@$(BIN)/tapewatch evaluate injected --bars $(addprefix --data ,$(DATA)) --out docs --json models/injected-bars.json

@@ -12,6 +12,7 @@ from api.documents import Moment
 from api.problems import Json, Problem
 from api.store import opened
 from tapewatch.documents import rfc3339
+from tapewatch.pseudonyms import pseudonyms_of
 from tapewatch.settings import Settings
 
 _Counts = dict[str, float] | None
@@ -38,6 +39,7 @@ class User(BaseModel):
 def users(settings: Settings) -> APIRouter:
     """Return the route that tells of a user."""
     routes = APIRouter(tags=["results"])
+    pseudonyms = pseudonyms_of(settings.transactions)
 
     @routes.get(
         "/api/users/{user_id}",
@@ -47,7 +49,9 @@ def users(settings: Settings) -> APIRouter:
     def user(user_id: Annotated[str, Path(min_length=1, max_length=256)]) -> Response:
         """Return what is usual for a user, as the transaction flow published it last."""
         with opened(settings) as store:
-            found = store.profile(user_id)
+            found = None if pseudonyms is None else store.profile(pseudonyms.of(user_id))
+            # What other answers tell of a user is a pseudonym already.
+            found = store.profile(user_id) if found is None else found
         if found is None:
             raise HTTPException(404, "no payment of this user is known")
         times = {

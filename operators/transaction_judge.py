@@ -242,8 +242,8 @@ class TransactionJudge:
             batch.word("location")[index], batch.word("payment_method")[index], risk_level(severity),
         )  # fmt: skip
         number = anomaly_id(_FLOW, source, name, user, 0, ts, ts, transaction)
-        if self._feedback is not None:
-            self._feedback.told(number, transaction)
+        if self._scoring.feedback is not None:
+            self._scoring.feedback.told(number, transaction)
         return Anomaly(
             id=number,
             incident=anomaly_id(_FLOW, source, "", user, 0, ts, transaction),

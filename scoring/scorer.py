@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -23,6 +24,7 @@ from operators.transaction_scoring import (
 from scoring.cold_start import cold_start
 from scoring.told import Prediction, predictions
 from tapewatch.errors import UserError
+from tapewatch.pseudonyms import pseudonyms_of
 from tapewatch.records import Floats
 from tapewatch.settings import Settings
 from tapewatch.transactions import NUMBERS, REQUIRED, WORDS, Transactions
@@ -68,6 +70,7 @@ class Scorer:
         self._file: tuple[int, int] | None = None
         self._judges: dict[tuple[str, str], _Judge] = {}
         self._cold: _Judge | None = None
+        self._pseudonyms = pseudonyms_of(settings.transactions)
         #: Profiles that were asked for last, with the text of which each was read: reading takes longest.
         self._read: dict[str, tuple[str, tuple[str, Profile]]] = {}
 
@@ -105,6 +108,8 @@ class Scorer:
                 self._store = None
 
     def _score(self, parsed: Parsed) -> list[Prediction]:
+        if self._pseudonyms is not None:
+            parsed = replace(parsed, users=self._pseudonyms.all_of(parsed.users))
         store = self._opened()
         profiles: dict[str, tuple[str, Profile]] = {}
         known: list[dict[str, Any]] = []

@@ -23,7 +23,7 @@ _ONCE = {"topic", "accounts", "prepare"}
 _OURS = {"prepare", "flow", "dashboard", "feed"}
 #: Keys of the Compose specification that are used here.
 _SERVICE_KEYS = {
-    "build", "cap_drop", "command", "depends_on", "entrypoint", "environment", "healthcheck", "image", "init",
+    "build", "cap_drop", "command", "depends_on", "entrypoint", "environment", "healthcheck", "image", "init", "logging",
     "networks", "ports", "profiles", "read_only", "restart", "security_opt", "stop_grace_period", "tmpfs",
     "ulimits", "volumes",
 }  # fmt: skip

@@ -6,12 +6,15 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import orjson
 import pytest
 
+from scoring.scorer import Scorer
 from tapewatch.pseudonyms import Pseudonyms
+from tapewatch.settings import Settings
 from tests.connectors.made_payments import simulated
 from tests.flows.test_transactions import finish, start
 
@@ -77,6 +80,17 @@ def test_no_id_is_anywhere_and_what_is_found_is_the_same(folder: Path, tmp_path:
         ]  # fmt: skip
         assert "77.125" in text
         assert not any(name in text for name in (ID, *people, *(row["transaction_id"] for row in rows)))
+
+
+def test_a_prediction_finds_the_profile_of_who_is_named(folder: Path, tmp_path: Path) -> None:
+    run(folder, "hidden.db", PSEUDONYMISE="true", PSEUDONYM_KEY=KEY)
+    row = orjson.loads((folder / "p.jsonl").read_bytes().splitlines()[0])
+    sinks = {"sqlite": {"path": str(folder / "hidden.db")}}
+    hidden = Settings(sinks=sinks, transactions={"pseudonymise": True, "pseudonym_key": KEY})
+    with closing(Scorer(hidden)) as known, closing(Scorer(Settings(sinks=sinks))) as unknown:
+        (own,), (other,) = known.score([row]), unknown.score([row])
+    assert (own.basis, other.basis) == ("profile", "population")
+    assert ID not in own.reason
 
 
 @pytest.mark.parametrize("settings", [{}, {"PSEUDONYM_KEY": "too-short"}])

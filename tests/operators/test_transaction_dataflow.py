@@ -67,6 +67,6 @@ def test_at_the_end_only_what_has_changed_is_published() -> None:
     ((partition, part),), _ = logic.on_eof()
     assert (partition, part.seq) == ("p", -1)
     assert part.profile is not None
-    (document,) = PackedProfiles([(part.profile[0], part.profile[1])])
+    (document,) = PackedProfiles([(part.profile[0], part.profile[1], part.profile[2])])
     assert (document[0], document[8]) == ("ana", 2)
     assert logic.on_eof() == ([], False)

@@ -46,9 +46,15 @@ def reviews() -> tuple[Review, ...]:
 
 
 def run(
-    cuts: list[int], wanted: TransactionJudgeSettings, *, resume_at: int = -1, shuffled: bool = False
+    cuts: list[int],
+    wanted: TransactionJudgeSettings,
+    *,
+    resume_at: int = -1,
+    shuffled: bool = False,
+    said: tuple[Review, ...] | None = None,
 ) -> tuple[list[Anomaly], dict[str, int]]:
     whole, told = payments(), reviews() if wanted.feedback else ()
+    told = told if said is None else said
     history, judge = History(_IDLE), TransactionJudge(wanted)
     anomalies: list[Anomaly] = []
     counters: dict[str, int] = {}
@@ -133,6 +139,21 @@ def test_reviews_are_learned_and_measured() -> None:
     assert any(a.detector == "classifier" for a in anomalies)
     first = min(review.reviewed_at for review in reviews())
     assert all(a.ts_event >= first for a in anomalies if a.detector == "classifier")
+
+
+def test_a_review_of_an_anomaly_is_one_of_its_transaction() -> None:
+    found = {
+        a.payment.transaction_id: a.id for a in run([], made())[0] if a.detector == "rules" and a.payment
+    }
+    of_payments = tuple(review for review in reviews() if review.transaction_id in found)
+    of_anomalies = tuple(
+        r._replace(transaction_id="", anomaly_id=found[r.transaction_id]) for r in of_payments
+    )
+    wanted, counters = run([900], made(feedback=True), said=of_payments)
+    assert counters["reviews"] == len(of_payments) > 5
+    assert run([900], made(feedback=True), said=of_anomalies, resume_at=0) == (wanted, counters)
+    unknown = tuple(review._replace(anomaly_id="0" * 32) for review in of_anomalies)
+    assert run([900], made(feedback=True), said=unknown)[1] == {"reviews_unknown": len(of_payments)}
 
 
 def test_scoring_does_not_look_ahead() -> None:
