@@ -89,8 +89,8 @@ def test_a_prediction_finds_the_profile_of_who_is_named(folder: Path, tmp_path: 
     hidden = Settings(sinks=sinks, transactions={"pseudonymise": True, "pseudonym_key": KEY})
     with closing(Scorer(hidden)) as known, closing(Scorer(Settings(sinks=sinks))) as unknown:
         (own,), (other,) = known.score([row]), unknown.score([row])
-    assert (own.basis, other.basis) == ("profile", "population")
-    assert ID not in own.reason
+    assert (own["basis"], other["basis"]) == ("profile", "population")
+    assert ID not in own["reason"]
 
 
 @pytest.mark.parametrize("settings", [{}, {"PSEUDONYM_KEY": "too-short"}])
