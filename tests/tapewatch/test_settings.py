@@ -108,6 +108,7 @@ OTHERS: dict[str, Any] = {
     "sinks.elasticsearch.retention_days": 30,
     "sinks.elasticsearch.kibana_url": "http://kibana.example:5601",
     "dashboard.control": True,
+    "dashboard.evaluations": ["mine.json"],
     "shards": 7,
     "transactions.mode": "standard",
     "transactions.alerts_per_day": 12.5,
