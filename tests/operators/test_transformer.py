@@ -55,6 +55,14 @@ def test_the_newest_bar_is_hidden_from_the_network() -> None:
     assert not np.array_equal(first[-1], second[-1])
 
 
+def test_a_window_is_the_same_whatever_is_beside_it() -> None:
+    model, some = load_transformer("transformer.onnx"), windows(bars())
+    together = newest_errors(model, some)
+    order = np.random.default_rng(1).permutation(len(some))
+    assert newest_errors(model, some[order]).tobytes() == together[order].tobytes()
+    assert newest_errors(model, some[7:8]).tobytes() == together[7:8].tobytes()
+
+
 def test_the_model_is_small_and_its_card_says_what_it_is_of() -> None:
     card = load_transformer("transformer.onnx").card
     assert (FOLDER / "transformer.onnx").stat().st_size < 5 << 20
