@@ -15,7 +15,7 @@ from tapewatch.errors import UserError
 from tapewatch.settings import Settings, load
 
 #: Detectors that are off unless they are switched on.
-_OFF = frozenset({"river"})
+_OFF = frozenset({"transformer", "value_novelty", "river"})
 _SPEEDS = {SIMULATION: 60.0, FILES: 0.0, REPLAY: 0.0}
 _SECONDS_BETWEEN_LOOKS = 2
 

@@ -26,7 +26,7 @@ RANGES: dict[str, int | None] = {
 #: Detectors that come with tapewatch.
 DETECTORS = (
     "high_volume", "block_trade", "price_jump", "feed_integrity", "half_space_trees", "isolation_forest",
-    "autoencoder", "ensemble", "river",
+    "autoencoder", "tail_combination", "ensemble", "transformer", "value_novelty", "river",
 )  # fmt: skip
 #: What an anomaly is about, and the feature by whose share in the score it is known.
 KINDS = {
