@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from connectors.store_questions import TERMS, TIME_OF, Place, Wanted
+from connectors.store_questions import TERMS, TIME_OF, Place, SeverityOf, Wanted
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, PAYMENT_FIELDS, SCORE_FIELDS
 
 ANOMALY = ", ".join((*ANOMALY_FIELDS, *PAYMENT_FIELDS))
@@ -175,13 +175,47 @@ SELECT incident, id, anomalies, (SELECT json_group_array(detector) FROM
 FROM places p WHERE place = 1 ORDER BY incident
 """
 
+_SPREAD = (
+    "SELECT {time} / :step * :step AS ts_start, detector, "
+    "min(CAST(severity * :bins / 100 AS INTEGER), :bins - 1) AS bin, count(*) AS count "
+    "FROM {rows} WHERE {time} >= :start AND {time} < :end AND severity NOT NULL "
+    "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+)
+# From one series of scores to the next as above, so that of each only what is asked for is read.
+_SERIES_OF_SCORES = """
+WITH RECURSIVE
+keys (key) AS (
+  SELECT min(key) FROM scores
+  UNION ALL
+  SELECT (SELECT min(key) FROM scores s WHERE s.key > k.key) FROM keys k WHERE k.key IS NOT NULL
+), named (key, name) AS (
+  SELECT key, (SELECT min(detector) FROM scores s WHERE s.key = k.key) FROM keys k WHERE k.key IS NOT NULL
+  UNION ALL
+  SELECT key, (SELECT min(detector) FROM scores s WHERE s.key = n.key AND s.detector > n.name)
+  FROM named n WHERE n.name IS NOT NULL
+), flows (key, name, flow) AS (
+  SELECT key, name, (SELECT min(flow) FROM scores s WHERE s.key = n.key AND s.detector = n.name)
+  FROM named n WHERE n.name IS NOT NULL
+  UNION ALL
+  SELECT key, name,
+    (SELECT min(flow) FROM scores s WHERE s.key = f.key AND s.detector = f.name AND s.flow > f.flow)
+  FROM flows f WHERE f.flow IS NOT NULL
+), series (key, name, flow, number) AS (
+  SELECT key, name, flow, (SELECT min(instrument_id) FROM scores s
+    WHERE s.key = f.key AND s.detector = f.name AND s.flow = f.flow)
+  FROM flows f WHERE f.flow IS NOT NULL
+  UNION ALL
+  SELECT key, name, flow, (SELECT min(instrument_id) FROM scores s
+    WHERE s.key = e.key AND s.detector = e.name AND s.flow = e.flow AND s.instrument_id > e.number)
+  FROM series e WHERE e.number IS NOT NULL
+)
+"""
+_OF_SERIES = (
+    "series e CROSS JOIN scores s ON s.key = e.key AND s.detector = e.name AND s.flow = e.flow "
+    "AND s.instrument_id = e.number"
+)
 #: How severities are spread over steps and bins, of anomalies or of scores.
-SEVERITIES = {
-    of: (
-        f"SELECT {time} / :step * :step AS ts_start, detector, "  # noqa: S608 - names of our own
-        "min(CAST(severity * :bins / 100 AS INTEGER), :bins - 1) AS bin, count(*) AS count "
-        f"FROM {of} WHERE {time} >= :start AND {time} < :end AND severity NOT NULL "
-        "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
-    )
-    for of, time in TIME_OF.items()
+SEVERITIES: dict[SeverityOf, str] = {
+    "anomalies": _SPREAD.format(time=TIME_OF["anomalies"], rows="anomalies"),
+    "scores": _SERIES_OF_SCORES + _SPREAD.format(time=TIME_OF["scores"], rows=_OF_SERIES),
 }

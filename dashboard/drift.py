@@ -26,9 +26,9 @@ _WIDTH = 100 / SEVERITY_BINS
 def show_drift(settings: Settings) -> None:
     """Show the page's part on drift, which looks at the store again now and then."""
     chosen = st.segmented_control(
-        "Newest", list(RANGES), default="all", key="range", bind="query-params", required=True
+        "Newest", list(RANGES), default="1 day", key="range", bind="query-params", required=True
     )
-    _live(chosen or "all")
+    _live(chosen or "1 day")
 
 
 @st.fragment(run_every=_SECONDS_BETWEEN_LOOKS)
