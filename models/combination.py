@@ -20,21 +20,27 @@ from models.bar_events import inject
 from models.bar_series import Series, series_of_files, simulated_series
 from models.exact import finest_steps, on_grid, require_exact
 from models.onnx_graph import TREE_COLUMNS, at_most, model_of
-from operators.bar_statistics import STATISTICS, BarStatistics
+from operators.bar_statistics import STATISTICS, BarStatistics, Told
 from operators.detector import segments_of_bars
 from operators.features import BarFeatures
-from operators.tail_combination import INPUTS, inputs_of
+from operators.tail_combination import INPUTS, RISING, inputs_of
 from operators.tail_tables import TailTables, bins_of, prior_of
-from tapewatch.records import MINUTE, Array, Floats, Int64s
+from tapewatch.records import MINUTE, Array, Floats
 
 #: Bars of a long series that are used; how often short and long ones are; bars from which one is long.
-_MOST, _SHORT_TIMES, _LONG_TIMES, _LONG = 60_000, 14, 5, 10_000
-_EVENTS_PER_BAR = 1 / 170
+_MOST, _SHORT_TIMES, _LONG_TIMES, _LONG = 150_000, 12, 3, 10_000
+_EVENTS_PER_BAR = 1 / 120
 PRIOR_BARS = 200
 #: Bars after an event that count neither way.
 _ECHO = 30
+#: Weight of the bar after an event.
+_AFTER = 0.6
+#: Of untouched bars in which nothing is rarer than this, in decades, one in so many stands for all.
+_DULL, _ONE_IN = 1.2, 3
 _HISTORY = 200
-TREES, _LEAVES, _RATE, _LEAST_LEAF, _RIDGE = 300, 10, 0.05, 60, 5.0
+TREES, _LEAVES, _RATE, _LEAST_LEAF, _RIDGE = 400, 12, 0.05, 60, 5.0
+#: Share of the inputs among which each split is chosen.
+_SEEN = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +92,8 @@ def train(
     every = [series for _, some in sources for series in some]
     usual = []
     for done, series in enumerate(every):
-        statistics, _, ready = _statistics(series.bars[: series.cut])
-        usual.append(bins_of(statistics[ready])[:: 1 + len(statistics) // _LONG])
+        told, ready = _told(series.bars[: series.cut])
+        usual.append(bins_of(told.statistics[ready])[:: 1 + len(ready) // _LONG])
         progress("usual bars", done + 1, len(every))
     prior = on_grid(prior_of(np.concatenate(usual)), 2.0**40)
     training = _joined(_training(every, prior, seed, effort.get("times", 0), progress))
@@ -96,8 +102,8 @@ def train(
     progress("trees", 0, 1)
     boosted = HistGradientBoostingClassifier(
         max_iter=trees, learning_rate=_RATE, max_leaf_nodes=_LEAVES, min_samples_leaf=_LEAST_LEAF,
-        l2_regularization=_RIDGE, early_stopping=False, random_state=seed,
-        monotonic_cst=[1] * (len(INPUTS) - 1) + [0],
+        l2_regularization=_RIDGE, max_features=_SEEN, early_stopping=False, random_state=seed,
+        monotonic_cst=[1] * RISING + [0] * (len(INPUTS) - RISING),
     ).fit(training.inputs, training.label, sample_weight=training.weight)  # fmt: skip
     progress("trees", 1, 1)
     card = {
@@ -109,7 +115,9 @@ def train(
             "trees": trees,
             "leaves": _LEAVES,
             "learning_rate": _RATE,
-            "input": "-log10 of each statistic's tail probability for the instrument, the rarest, their sums",
+            "inputs_seen_by_a_split": _SEEN,
+            "input": "-log10 of each statistic's tail probability for the instrument, the rarest, their "
+            "sums; how lively the bars around are",
             "score": "log(1 + exp(logit + 4.5))",
         },
         "data": [source | {"training_bars": sum(s.cut for s in some)} for source, some in sources],
@@ -119,11 +127,11 @@ def train(
     return export(boosted), card, held
 
 
-def _statistics(bars: Array) -> tuple[Array, Int64s, Array]:
+def _told(bars: Array) -> tuple[Told, Array]:
     segments = segments_of_bars(bars, [""])
     features = BarFeatures(MINUTE).update(segments)
-    statistics, age, _ = BarStatistics(MINUTE).update(segments, features.values, learn=True)
-    return statistics, age, ~np.isnan(features.values[:, 0])
+    told = BarStatistics(MINUTE).update(segments, features.values, learn=True)
+    return told, ~np.isnan(features.values[:, 0])
 
 
 def _training(
@@ -136,7 +144,8 @@ def _training(
     for done, series in enumerate(every):
         bars = series.bars[: series.cut]
         for time in range(times or (_LONG_TIMES if len(bars) > _LONG else _SHORT_TIMES)):
-            yield _points(bars, _HISTORY, prior, np.random.default_rng([seed, time, series.number]))
+            rng = np.random.default_rng([seed, time, series.number])
+            yield _thinned(_points(bars, _HISTORY, prior, rng), rng)
         progress("injected bars", done + 1, len(every))
 
 
@@ -149,19 +158,30 @@ def _validation(every: Sequence[Series], prior: Floats, seed: int) -> Iterator[P
 
 def _points(bars: Array, first: int, prior: Floats, rng: np.random.Generator) -> Points:
     changed, events = inject(bars, first, _EVENTS_PER_BAR, rng)
-    statistics, age, ready = _statistics(changed)
+    told, ready = _told(changed)
     rows = np.zeros(1, np.int64)
     starts = np.array([0, int(ready.sum())])
-    decades = TailTables(prior, PRIOR_BARS).decades(rows, starts, bins_of(statistics[ready]), learn=True)
+    decades = TailTables(prior, PRIOR_BARS).decades(rows, starts, bins_of(told.statistics[ready]), learn=True)
     label, weight = np.zeros(len(bars), np.int8), np.ones(len(bars))
     for event in events:
         label[event.last : event.last + _ECHO] = -1
     for event in events:
         label[event.first : event.last] = 1
         weight[event.first : event.last] = (event.last - event.first) ** -0.5
+        # What the bar after lets be known is in time.
+        label[event.last], weight[event.last] = 1, _AFTER
     label[:first] = -1
     counted = label[ready] >= 0
-    return Points(inputs_of(decades, age[ready])[counted], label[ready][counted], weight[ready][counted])
+    inputs = inputs_of(decades, told.age[ready], told.context[ready])
+    return Points(inputs[counted], label[ready][counted], weight[ready][counted])
+
+
+def _thinned(points: Points, rng: np.random.Generator) -> Points:
+    rarest = points.inputs[:, INPUTS.index("rarest_1")]
+    dull = (points.label == 0) & (rarest < _DULL)
+    kept = ~dull | (rng.random(len(dull)) * _ONE_IN < 1)
+    weight = np.where(dull, _ONE_IN * points.weight, points.weight)
+    return Points(points.inputs[kept], points.label[kept], weight[kept])
 
 
 def _joined(parts: Iterator[Points]) -> Points:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
-from operators.bar_statistics import STATISTICS, BarStatistics
+from operators.bar_statistics import CONTEXT, STATISTICS, BarStatistics
 from operators.detector import Explanation, Logic, Scores, Segments
 from operators.feature_detector import FeatureDetector, FeatureLogic, normalised, shares
 from operators.features import FEATURES, Features
@@ -32,7 +32,10 @@ INPUTS = (
     *(f"rarest_{n + 1}" for n in range(RANKED)),
     *(f"sum_of_{n}" for n in SUMMED),
     "bars_of_session",
+    *CONTEXT,
 )
+#: How many of them may only raise the score.
+RISING = len(STATISTICS) + RANKED + len(SUMMED)
 #: A session is no longer young after so many bars.
 _OLD = 200
 #: Bars of an instrument before its first score.
@@ -53,7 +56,7 @@ def load_combination(model: str) -> OnnxModel:
     return found
 
 
-def inputs_of(decades: Array, age: Array) -> Array:
+def inputs_of(decades: Array, age: Array, context: Array) -> Array:
     """Return what the model is shown, float32, C-contiguous, shape ``(n, len(INPUTS))``.
 
     Parameters
@@ -62,6 +65,8 @@ def inputs_of(decades: Array, age: Array) -> Array:
         Rarity of the statistics as ``-log10`` of tail probabilities, float32, ``(n, len(STATISTICS))``.
     age
         Bars of the session before each bar, shape ``(n,)``.
+    context
+        What is around each bar, float32, ``(n, len(CONTEXT))``.
     """
     ranked = np.sort(decades, axis=1)[:, ::-1]
     out = np.empty((len(decades), len(INPUTS)), np.float32)
@@ -74,7 +79,7 @@ def inputs_of(decades: Array, age: Array) -> Array:
         if place + 1 in SUMMED:
             out[:, column] = total
             column += 1
-    out[:, column] = np.minimum(age, _OLD)
+    out[:, column], out[:, column + 1 :] = np.minimum(age, _OLD), context
     return out
 
 
@@ -99,7 +104,7 @@ class TailCombination(FeatureDetector):
         spread=0.5,
         prior_peaks=40,
         warm_up=45,
-        usual_threshold=2.9,
+        usual_threshold=3.6,
         prior_observations=150,
     )
 
@@ -140,32 +145,33 @@ class _CombinationLogic(FeatureLogic):
     def _score(
         self, segments: Segments, features: Features, details: dict[str, Array], *, learn: bool
     ) -> Floats:
-        statistics, age, before = self._statistics.update(segments, features.values, learn=learn)
+        told = self._statistics.update(segments, features.values, learn=learn)
         score = np.full(len(segments.items), np.nan)
-        decades = np.zeros(statistics.shape, np.float32)
+        decades = np.zeros(told.statistics.shape, np.float32)
         ready = np.flatnonzero(~np.isnan(features.values[:, 0]))
         if len(ready):
             starts = np.searchsorted(ready, segments.starts)
             some = starts[1:] > starts[:-1]
             bounds = np.append(starts[:-1][some], starts[-1])
             decades[ready] = self._tables.decades(
-                segments.rows[some], bounds, bins_of(statistics[ready]), learn=learn
+                segments.rows[some], bounds, bins_of(told.statistics[ready]), learn=learn
             )
             # Features settle as their windows fill; until then they look strange.
-            settled = ready[before[ready] >= _WARM_UP]
+            settled = ready[told.before[ready] >= _WARM_UP]
             if len(settled):
-                score[settled] = self._odds(decades[settled], age[settled])
-        details["decades"], details["age"] = decades, age
+                score[settled] = self._odds(decades[settled], told.age[settled], told.context[settled])
+        details["decades"], details["age"], details["context"] = decades, told.age, told.context
         return score
 
-    def _odds(self, decades: Array, age: Array) -> Floats:
-        logit = self._model.run("logit", inputs_of(decades, age))[:, 0].astype(np.float64)
+    def _odds(self, decades: Array, age: Array, context: Array) -> Floats:
+        logit = self._model.run("logit", inputs_of(decades, age, context))[:, 0].astype(np.float64)
         return combination_score(logit)
 
     def _by_statistic(self, scores: Scores, index: int) -> Floats:
-        age = scores.details["age"][index]
+        around = [scores.details[name][index : index + 1] for name in ("age", "context")]
         return shares(
-            lambda points: self._odds(points, np.full(len(points), age)), scores.details["decades"][index]
+            lambda points: self._odds(points, *(np.repeat(one, len(points), axis=0) for one in around)),
+            scores.details["decades"][index],
         )
 
     def _shares(self, scores: Scores, index: int) -> Floats:

@@ -47,9 +47,9 @@ class SlidingWindows:
         joined[:, self._new] = new.T
         return joined
 
-    def of(self, joined: Array) -> Array:
-        """Return the items before each new one, shape ``(c, n, span)``, C-contiguous."""
-        return np.take(joined, self._new[:, None] + np.arange(-self._span, 0), axis=1)
+    def of(self, joined: Array, last: int | None = None) -> Array:
+        """Return the ``last`` (else all ``span``) items before each new one, shape ``(c, n, last)``."""
+        return np.take(joined, self._new[:, None] + np.arange(-(last or self._span), 0), axis=1)
 
     def sums(self, joined: Array, last: int | None = None) -> Int64s:
         """Return sums of the ``last`` (else all ``span``) integers before each new item, shape ``(c, n)``."""

@@ -11,6 +11,7 @@ import pytest
 
 from models.combination import export
 from models.training import train
+from operators.bar_statistics import CONTEXT, STATISTICS
 from operators.onnx_models import load
 from operators.tail_combination import INPUTS, inputs_of, load_combination
 
@@ -55,8 +56,8 @@ def test_a_model_of_other_inputs_is_refused() -> None:
 
 
 def test_ranks_and_sums_are_of_the_rarest() -> None:
-    decades = np.zeros((1, len(INPUTS) - 6), np.float32)
+    decades, around = np.zeros((1, len(STATISTICS)), np.float32), np.ones((1, len(CONTEXT)), np.float32)
     decades[0, [2, 5, 7]] = 1.0, 3.0, 2.0
-    told = dict(zip(INPUTS, inputs_of(decades, np.array([999]))[0].tolist(), strict=True))
+    told = dict(zip(INPUTS, inputs_of(decades, np.array([999]), around)[0].tolist(), strict=True))
     assert [told[f"rarest_{n}"] for n in (1, 2, 3)] == [3.0, 2.0, 1.0]
     assert (told["sum_of_3"], told["sum_of_5"], told["bars_of_session"]) == (6.0, 6.0, 200.0)
