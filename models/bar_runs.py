@@ -48,16 +48,17 @@ def run(detectors: Sequence[Detector], bars: Array, budget: float = 1.0) -> dict
     for at in range(0, len(bars), _BATCH):
         plain = features.added(segments_of_bars(bars[at : at + _BATCH], [""]), "1m", learn=True)
         severities: dict[str, Floats] = {}
+        raw: dict[str, Floats] = {}
         for detector in detectors:
             segments = plain
             if detector.reads == "severities":
-                segments = replace(plain, severities=severities)
+                segments = replace(plain, severities=severities, scores=raw)
             scores = logics[detector.id].score(segments)
             told = calibrations[detector.id].judge(
                 segments.rows, segments.starts, scores.score, segments.times, every=True
             )
             if detector.reads == "bars":
-                severities[detector.id] = told.severity
+                severities[detector.id], raw[detector.id] = told.severity, scores.score
             alarm = told.alarm & (scores.score >= detector.least) if detector.least > 0 else told.alarm
             parts[detector.id].append((scores.score, told.severity, alarm))
     return {

@@ -50,6 +50,8 @@ class Segments:
         scores are neither judged nor learned; a detector must not compare across them.
     severities
         Of bars that the ensemble reads: what each member makes of them, NaN where it says nothing.
+    scores
+        With the severities: the scores that these are of, each on its member's own scale.
     features
         Of bars, if they were computed once for all detectors that use them.
     """
@@ -63,6 +65,7 @@ class Segments:
     breaks: Breaks | None = None
     after_break: Array | None = None
     severities: Mapping[str, Floats] | None = None
+    scores: Mapping[str, Floats] | None = None
     features: Features | None = None
 
     @property

@@ -2,13 +2,15 @@
 
 Severities are tail probabilities on one scale, whatever the detectors' own scales are: each is turned back
 into decades of rarity, weighted, and the few largest are added, as in Fisher's method of combining tests
-("Statistical Methods for Research Workers", 1925) but deaf to detectors that have nothing to say. How large
-such a sum usually is, detectors not being independent, the calibration learns for each instrument.
+("Statistical Methods for Research Workers", 1925) but deaf to detectors that have nothing to say. Who has
+learned what its score is worth, in log odds, is taken at its score: a severity has been through a
+calibration, and twice through one blurs what it says. How large such a sum usually is, detectors not being
+independent, the calibration learns for each instrument.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -22,8 +24,8 @@ from tapewatch.settings import WIDTHS, from_json
 #: How many of the members are added.
 _LARGEST = 3
 #: Weights unless the settings say otherwise, by evidence (docs/evaluation.md): one member has weighed many
-#: statistics already, beside it the others tip the balance; without it they are equals.
-_FAVOURED, _FAVOUR, _BESIDE, _EQUAL = "tail_combination", 3.0, 0.1, 1.0
+#: statistics already, in log odds, beside it the others tip the balance; without it they are equals.
+_FAVOURED, _FAVOUR, _BESIDE, _EQUAL = "tail_combination", 1.4, 0.14, 1.0
 #: Rarity beyond once a day counts up to as many decades.
 _MOST_DECADES = 12.0
 _SESSION = 390 * MINUTE
@@ -85,7 +87,10 @@ class _EnsembleLogic:
         told = segments.severities or {}
         weights = {name: self._settings.weight(name, told) for name in told}
         severities = {name: severity for name, severity in told.items() if weights[name] > 0}
-        shares = {name: weights[name] * self._decades(severity) for name, severity in severities.items()}
+        shares = {
+            name: weights[name] * self._worth(name, severity, segments.scores)
+            for name, severity in severities.items()
+        }
         count = len(segments.items)
         ranked = np.sort(np.stack([np.zeros(count), *shares.values()]), axis=0)[::-1]
         score = np.zeros(count)
@@ -99,6 +104,12 @@ class _EnsembleLogic:
             score[np.logical_and.reduce(silent)] = np.nan
         details = {f"severity {name}": severity for name, severity in severities.items()}
         return Scores(score, None, details | shares)
+
+    def _worth(self, name: str, severity: Floats, scores: Mapping[str, Floats] | None) -> Floats:
+        """Return what a member has to say: its score if that is in log odds, else its decades of rarity."""
+        if name == _FAVOURED and scores is not None and name in scores:
+            return np.nan_to_num(scores[name])
+        return self._decades(severity)
 
     def _decades(self, severity: Floats) -> Floats:
         """Return how rare a severity is, in powers of ten of windows; 0 for none."""

@@ -20,9 +20,9 @@ from tapewatch.documents import Early, Results, ScoreTable
 from tapewatch.records import HOUR, Array, Floats
 from tapewatch.settings import WIDTHS, Width
 
-STATE_VERSION = 5
-#: What each detector makes of the bars of one width, by its name.
-_Severities: TypeAlias = dict[str, dict[str, Floats]]
+STATE_VERSION = 6
+#: What each detector makes of the bars of one width, by its name: severities and scores.
+_Opinions: TypeAlias = dict[str, dict[str, tuple[Floats, Floats]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +105,13 @@ class Judge:
         scores: list[ScoreTable] = []
         alarms: list[Alarm] = []
         settled: list[tuple[str, int]] = []
-        severities: _Severities = {}
+        opinions: _Opinions = {}
         breaks = self._breaks.on_batch(batch)
         for order, detector in enumerate(self._settings.detectors):
             if detector.bar_width is None:
                 judged = self._records(detector, order, batch, breaks)
             else:
-                judged = self._bars(detector, order, batch, severities)
+                judged = self._bars(detector, order, batch, opinions)
             if judged is None:
                 continue
             if judged.width_ns:
@@ -124,11 +124,11 @@ class Judge:
                 outcome.told[anomaly.id] = anomaly
                 self._early.stands([(d.id, alarm.row) for d in self._settings.detectors], anomaly)
         self._early.settle(settled, batch.names, outcome)
-        severities = {}
+        opinions = {}
         for order, detector in enumerate(self._settings.detectors):
             shown = batch.open.get(detector.bar_width or "")
             if shown is not None and len(shown.bars):
-                self._unfinished(detector, order, batch, shown.bars, severities, outcome)
+                self._unfinished(detector, order, batch, shown.bars, opinions, outcome)
         return self._results(batch, outcome, scores)
 
     def _records(
@@ -148,28 +148,28 @@ class Judge:
         known = batch.reached[scores.decided]
         return Judged(detector, order, scores.judged, scores, verdicts, known, scores.decided)
 
-    def _bars(
-        self, detector: Detector, order: int, batch: BarBatch, severities: _Severities
-    ) -> Judged | None:
+    def _bars(self, detector: Detector, order: int, batch: BarBatch, opinions: _Opinions) -> Judged | None:
         width = detector.bar_width or "1m"
         bars = batch.closed.get(width)
         if bars is None or not len(bars):
             return None
-        segments, scores = self._scored(detector, bars, batch, severities)
+        segments, scores = self._scored(detector, bars, batch, opinions)
         verdicts = self._judge(detector, segments, scores)
         if width in self._together:
-            severities.setdefault(width, {})[detector.id] = verdicts.severity
+            opinions.setdefault(width, {})[detector.id] = verdicts.severity, scores.score
         known = segments.times + WIDTHS[width] + self._settings.lateness_ns
         return Judged(detector, order, segments, scores, verdicts, known)
 
     def _scored(
-        self, detector: Detector, bars: Array, batch: BarBatch, severities: _Severities, *, learn: bool = True
+        self, detector: Detector, bars: Array, batch: BarBatch, opinions: _Opinions, *, learn: bool = True
     ) -> tuple[Segments, Scores]:
         """Return bars and their scores, of which there are none where records are missing."""
         width = detector.bar_width or "1m"
         segments = segments_of_bars(bars, batch.names, self._breaks.touched(bars, WIDTHS[width]))
         if detector.reads == "severities":
-            segments = replace(segments, severities=severities.get(width, {}))
+            told = opinions.get(width, {}).items()
+            rare, raw = ({name: pair[i] for name, pair in told} for i in (0, 1))
+            segments = replace(segments, severities=rare, scores=raw)
         if detector.uses_features:
             segments = self._features.added(segments, width, learn=learn)
         scores = self._logics[detector.id].score(segments, learn=learn)
@@ -196,7 +196,7 @@ class Judge:
         order: int,
         batch: BarBatch,
         bars: Array,
-        severities: _Severities,
+        opinions: _Opinions,
         outcome: Outcome,
     ) -> None:
         """Judge windows that are not over from what is known, and learn nothing.
@@ -204,11 +204,11 @@ class Judge:
         All windows of an instrument that stand in public are among them, so that what was told of it before
         is told anew, or taken back for good.
         """
-        segments, scores = self._scored(detector, bars, batch, severities, learn=False)
+        segments, scores = self._scored(detector, bars, batch, opinions, learn=False)
         verdicts = self._calibrations[detector.id].look(segments.row_of, scores.score, segments.times)
         verdicts = _only_of(verdicts, scores.score >= detector.least)
         if detector.bar_width in self._together:
-            severities.setdefault(detector.bar_width or "", {})[detector.id] = verdicts.severity
+            opinions.setdefault(detector.bar_width or "", {})[detector.id] = verdicts.severity, scores.score
         judged = Judged(detector, order, segments, scores, verdicts, np.zeros(len(bars), np.int64))
         rows = {(detector.id, int(row)) for row in segments.rows}
         self._early.settle(sorted(rows), batch.names, outcome)

@@ -16,14 +16,15 @@ from tapewatch.errors import UserError
 from tapewatch.records import MINUTE
 
 
-def scored(weights: Any = None, **severities: list[float]) -> Scores:
+def scored(weights: Any = None, odds: list[float] | None = None, **severities: list[float]) -> Scores:
     count = len(next(iter(severities.values())))
     bars = np.zeros(count, BAR)
     bars["ts_start"] = np.arange(count) * MINUTE
     segments = segments_of_bars(bars, ["SYM1"])
     members = {name: np.array(values) for name, values in severities.items()}
     logic = Ensemble(weights=weights or {}).build(None)
-    return logic.score(replace(segments, severities=members))
+    told = None if odds is None else {"tail_combination": np.array(odds)}
+    return logic.score(replace(segments, severities=members, scores=told))
 
 
 DAY = np.log10(390)
@@ -48,6 +49,17 @@ def test_who_says_nothing_counts_for_nothing_and_silence_of_all_is_none() -> Non
     scores = scored(a=[np.nan, 50.0, np.nan], b=[50.0, np.nan, np.nan])
     np.testing.assert_allclose(scores.score[:2], DAY)
     assert np.isnan(scores.score[2])
+
+
+def test_the_tail_combination_is_taken_at_its_score() -> None:
+    scores = scored(None, [4.0, 0.5, np.nan], tail_combination=[60.0, 20.0, np.nan], price_jump=[50.0] * 3)
+    np.testing.assert_allclose(scores.score, [1.4 * 4 + 0.14 * DAY, 1.4 * 0.5 + 0.14 * DAY, np.nan])
+
+
+def test_members_cannot_turn_what_the_tail_combination_tells_apart() -> None:
+    odds = np.linspace(0, 12, 50)
+    scores = scored(None, odds.tolist(), tail_combination=[40.0] * 50, price_jump=[50.0] * 50)
+    assert (np.diff(scores.score) > 0).all()
 
 
 def test_the_reason_names_the_members_the_strongest_first() -> None:
@@ -83,7 +95,7 @@ def test_weights_are_for_detectors_of_bars() -> None:
 def test_beside_the_tail_combination_the_others_weigh_little_unless_told_to() -> None:
     usual, told = Ensemble(), Ensemble(weights={"price_jump": 2.0})
     names_of = {"tail_combination", "price_jump", "autoencoder"}
-    assert [usual.weight(name, names_of) for name in sorted(names_of)] == [0.1, 0.1, 3.0]
-    assert [told.weight(name, names_of) for name in sorted(names_of)] == [0.1, 2.0, 3.0]
+    assert [usual.weight(name, names_of) for name in sorted(names_of)] == [0.14, 0.14, 1.4]
+    assert [told.weight(name, names_of) for name in sorted(names_of)] == [0.14, 2.0, 1.4]
     assert usual.weight("autoencoder", {"autoencoder", "price_jump"}) == 1.0
     assert Ensemble(weights={"tail_combination": 0.0}).weight("autoencoder", names_of) == 1.0
