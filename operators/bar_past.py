@@ -39,8 +39,8 @@ class BarPast:
         own = np.rint(np.clip(z[_COLUMNS], -_WINSOR, _WINSOR) * STEPS).astype(np.int16)
         self._windows = SlidingWindows(lengths, SPAN)
         self._kept = self._windows.join(past, own.T)
-        self._own = dict(zip(REMEMBERED, own.astype(np.int64), strict=True))
-        self._joined = dict(zip(REMEMBERED, self._kept.astype(np.int64), strict=True))
+        self._own: dict[str, Int64s] = dict(zip(REMEMBERED, own.astype(np.int64), strict=True))
+        self._joined: dict[str, Int64s] = dict(zip(REMEMBERED, self._kept.astype(np.int64), strict=True))
 
     def kept(self) -> Array:
         """Return what is to be remembered of each instrument, shape ``(k, SPAN, len(REMEMBERED))``."""

@@ -1,10 +1,10 @@
 """``tail_combination``: bars of which some statistics are rare for the instrument, weighed together.
 
-Each of some two dozen statistics of a bar (`operators.bar_statistics`) is first calibrated by itself, for its
-instrument (`operators.tail_tables`). What the tail probabilities mean together, boosted trees have learned
-from anomalies put into real bars (Friedman, "Greedy Function Approximation: A Gradient Boosting Machine",
-2001), each held to grow with every statistic's rarity. The score is the logarithm of the odds they give, over
-those of a bar that is hardly worth a look.
+Each of four dozen statistics of a bar and of those just before it (`operators.bar_statistics`) is first
+calibrated by itself, for its instrument (`operators.tail_tables`). What the tail probabilities mean together,
+beside how lively the bars around are, boosted trees have learned from anomalies put into real bars (Friedman,
+"Greedy Function Approximation: A Gradient Boosting Machine", 2001), each held to grow with every statistic's
+rarity. The score is the logarithm of the odds they give, over those of a bar that is hardly worth a look.
 """
 
 from __future__ import annotations
