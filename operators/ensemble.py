@@ -4,13 +4,14 @@ Severities are tail probabilities on one scale, whatever the detectors' own scal
 into decades of rarity, weighted, and the few largest are added, as in Fisher's method of combining tests
 ("Statistical Methods for Research Workers", 1925) but deaf to detectors that have nothing to say. Who has
 learned what its score is worth, in log odds, is taken at its score: a severity has been through a
-calibration, and twice through one blurs what it says. How large such a sum usually is, detectors not being
-independent, the calibration learns for each instrument.
+calibration, and twice through one blurs what it says. Beside it the others count with what they see less than
+once a day. How large such a sum usually is, detectors not being independent, the calibration learns for each
+instrument.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -23,9 +24,9 @@ from tapewatch.settings import WIDTHS, from_json
 
 #: How many of the members are added.
 _LARGEST = 3
-#: Weights unless the settings say otherwise, by evidence (docs/evaluation.md): one member has weighed many
+#: Weights unless the settings say otherwise, by evidence (docs/ensemble.md): one member has weighed many
 #: statistics already, in log odds, beside it the others tip the balance; without it they are equals.
-_FAVOURED, _FAVOUR, _BESIDE, _EQUAL = "tail_combination", 1.4, 0.14, 1.0
+_FAVOURED, _FAVOUR, _BESIDE, _EQUAL = "tail_combination", 1.4, 0.4, 1.0
 #: Rarity beyond once a day counts up to as many decades.
 _MOST_DECADES = 12.0
 _SESSION = 390 * MINUTE
@@ -87,10 +88,7 @@ class _EnsembleLogic:
         told = segments.severities or {}
         weights = {name: self._settings.weight(name, told) for name in told}
         severities = {name: severity for name, severity in told.items() if weights[name] > 0}
-        shares = {
-            name: weights[name] * self._worth(name, severity, segments.scores)
-            for name, severity in severities.items()
-        }
+        shares = {name: weights[name] * worth for name, worth in self._worth(severities, segments.scores)}
         count = len(segments.items)
         ranked = np.sort(np.stack([np.zeros(count), *shares.values()]), axis=0)[::-1]
         score = np.zeros(count)
@@ -105,11 +103,18 @@ class _EnsembleLogic:
         details = {f"severity {name}": severity for name, severity in severities.items()}
         return Scores(score, None, details | shares)
 
-    def _worth(self, name: str, severity: Floats, scores: Mapping[str, Floats] | None) -> Floats:
-        """Return what a member has to say: its score if that is in log odds, else its decades of rarity."""
-        if name == _FAVOURED and scores is not None and name in scores:
-            return np.nan_to_num(scores[name])
-        return self._decades(severity)
+    def _worth(
+        self, severities: Mapping[str, Floats], scores: Mapping[str, Floats] | None
+    ) -> Iterator[tuple[str, Floats]]:
+        """Yield what each member has to say, none below 0."""
+        led = scores is not None and _FAVOURED in severities and _FAVOURED in scores
+        for name, severity in severities.items():
+            if not led:
+                yield name, self._decades(severity)
+            elif name == _FAVOURED and scores is not None:
+                yield name, np.nan_to_num(scores[name])
+            else:
+                yield name, np.maximum(self._decades(severity) - self._decades_a_day, 0.0)
 
     def _decades(self, severity: Floats) -> Floats:
         """Return how rare a severity is, in powers of ten of windows; 0 for none."""
@@ -131,10 +136,10 @@ class _EnsembleLogic:
         said = [
             f"{name} at severity {float(scores.details[f'severity {name}'][index]):.0f}" for name in largest
         ]
-        together = ", ".join(said[:-1]) + f" and {said[-1]}" if len(said) > 1 else f"{said[0]} alone"
+        together = f"several detectors together: {', '.join(said[:-1])} and " if len(said) > 1 else ""
         return Explanation(
             observed=total,
             expected=threshold,
             contributions={name: shares[name] / total for name in largest},
-            reason=f"{key} is out of the ordinary to several detectors together: {together}",
+            reason=f"{key} is out of the ordinary to {together}{said[-1]}",
         )

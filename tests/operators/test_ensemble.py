@@ -51,15 +51,25 @@ def test_who_says_nothing_counts_for_nothing_and_silence_of_all_is_none() -> Non
     assert np.isnan(scores.score[2])
 
 
-def test_the_tail_combination_is_taken_at_its_score() -> None:
-    scores = scored(None, [4.0, 0.5, np.nan], tail_combination=[60.0, 20.0, np.nan], price_jump=[50.0] * 3)
-    np.testing.assert_allclose(scores.score, [1.4 * 4 + 0.14 * DAY, 1.4 * 0.5 + 0.14 * DAY, np.nan])
+def test_the_tail_combination_is_taken_at_its_score_and_others_beyond_once_a_day() -> None:
+    odds, own = [4.0, 4.0, 0.5, np.nan], [60.0, 60.0, 20.0, np.nan]
+    scores = scored(None, odds, tail_combination=own, price_jump=[50.0, 75.0, 30.0, 90.0])
+    np.testing.assert_allclose(scores.score, [1.4 * 4, 1.4 * 4 + 0.4 * 2, 1.4 * 0.5, np.nan])
 
 
-def test_members_cannot_turn_what_the_tail_combination_tells_apart() -> None:
-    odds = np.linspace(0, 12, 50)
-    scores = scored(None, odds.tolist(), tail_combination=[40.0] * 50, price_jump=[50.0] * 50)
+def test_usual_severities_of_others_do_not_blur_what_the_tail_combination_tells_apart() -> None:
+    odds, rng = np.linspace(0, 12, 50), np.random.default_rng(1)
+    scores = scored(
+        None, odds.tolist(), tail_combination=[40.0] * 50, price_jump=rng.uniform(0, 50, 50).tolist()
+    )
     assert (np.diff(scores.score) > 0).all()
+
+
+def test_a_reason_of_one_member_names_it() -> None:
+    scores = scored(None, [4.0], tail_combination=[60.0], price_jump=[20.0])
+    told = Ensemble().build(None).explain(np.zeros(1, BAR)[0], "SPY", scores, 0, 4.0)
+    assert told.reason == "SPY is out of the ordinary to tail_combination at severity 60"
+    assert told.contributions == {"tail_combination": 1.0}
 
 
 def test_the_reason_names_the_members_the_strongest_first() -> None:
@@ -95,7 +105,7 @@ def test_weights_are_for_detectors_of_bars() -> None:
 def test_beside_the_tail_combination_the_others_weigh_little_unless_told_to() -> None:
     usual, told = Ensemble(), Ensemble(weights={"price_jump": 2.0})
     names_of = {"tail_combination", "price_jump", "autoencoder"}
-    assert [usual.weight(name, names_of) for name in sorted(names_of)] == [0.14, 0.14, 1.4]
-    assert [told.weight(name, names_of) for name in sorted(names_of)] == [0.14, 2.0, 1.4]
+    assert [usual.weight(name, names_of) for name in sorted(names_of)] == [0.4, 0.4, 1.4]
+    assert [told.weight(name, names_of) for name in sorted(names_of)] == [0.4, 2.0, 1.4]
     assert usual.weight("autoencoder", {"autoencoder", "price_jump"}) == 1.0
     assert Ensemble(weights={"tail_combination": 0.0}).weight("autoencoder", names_of) == 1.0
