@@ -54,7 +54,8 @@ def detectors(sections: Mapping[str, Mapping[str, Any]]) -> tuple[Detector, ...]
         except ValidationError as error:
             raise UserError(explain(error, f"detectors.{name}")) from error
     parts = tuple(part for detector in found if detector.enabled for part in detector.parts)
-    return tuple(part for part in parts if not isinstance(part, Ensemble) or _worth_adding(part, parts))
+    kept = (part for part in parts if not isinstance(part, Ensemble) or _worth_adding(part, parts))
+    return tuple(part.among(parts) if isinstance(part, Ensemble) else part for part in kept)
 
 
 def _worth_adding(ensemble: Ensemble, others: tuple[Detector, ...]) -> bool:

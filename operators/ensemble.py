@@ -4,9 +4,9 @@ Severities are tail probabilities on one scale, whatever the detectors' own scal
 into decades of rarity, weighted, and the few largest are added, as in Fisher's method of combining tests
 ("Statistical Methods for Research Workers", 1925) but deaf to detectors that have nothing to say. Who has
 learned what its score is worth, in log odds, is taken at its score: a severity has been through a
-calibration, and twice through one blurs what it says. Beside it the others count with what they see less than
-once a day. How large such a sum usually is, detectors not being independent, the calibration learns for each
-instrument.
+calibration, and twice through one blurs what it says. Beside it the others add nothing unless they are given
+a weight, and then with what they see less than once a day. How large such a sum usually is, detectors not
+being independent, the calibration learns for each instrument.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ from pydantic import BeforeValidator, Field
 
 from operators.detector import BarDetector, Detector, Explanation, Logic, Scores, Segments
 from operators.scale import Scale
+from operators.tail_combination import TailCombination
 from tapewatch.records import MINUTE, Floats
 from tapewatch.settings import WIDTHS, from_json
 
 #: How many of the members are added.
 _LARGEST = 3
 #: Weights unless the settings say otherwise, by evidence (docs/ensemble.md): one member has weighed many
-#: statistics already, in log odds, beside it the others tip the balance; without it they are equals.
-_FAVOURED, _FAVOUR, _BESIDE, _EQUAL = "tail_combination", 1.4, 0.4, 1.0
+#: statistics already, in log odds, to which the others add nothing; without it they are equals.
+_FAVOURED, _FAVOUR, _BESIDE, _EQUAL = TailCombination.name, 1.0, 0.0, 1.0
 #: Rarity beyond once a day counts up to as many decades.
 _MOST_DECADES = 12.0
 _SESSION = 390 * MINUTE
+#: Before the names of members whose severities are among the details.
+_SEVERITY = "severity "
 
 
 class Ensemble(BarDetector):
@@ -71,9 +74,21 @@ class Ensemble(BarDetector):
             if other.reads == "bars" and other.bar_width == self.width and self.weights.get(other.id, 1.0) > 0
         )
 
+    def among(self, others: tuple[Detector, ...]) -> Ensemble:
+        """Return what it is beside these: led by one that scores in log odds, or one of equals."""
+        led = _FAVOURED in self.members(others)
+        return LedEnsemble.model_validate(self.model_dump()) if led else self
+
     def build(self, resume: dict[str, Any] | None) -> Logic:
         """Return the logic; it needs no state beside the calibration's."""
         return _EnsembleLogic(self)
+
+
+class LedEnsemble(Ensemble):
+    """The ensemble where one member leads: while the others see nothing rare, it says what that one says."""
+
+    scale: ClassVar[Scale] = TailCombination.scale
+    share: ClassVar[float] = 1.0
 
 
 class _EnsembleLogic:
@@ -97,10 +112,10 @@ class _EnsembleLogic:
         silent = [np.isnan(severity) for severity in severities.values()]
         if _FAVOURED in severities:
             # Without the member that weighs most the sum is on another scale, which nothing is to learn.
-            silent = [np.isnan(severities[_FAVOURED])]
+            silent = [np.isnan((segments.scores or severities)[_FAVOURED])]
         if silent:
             score[np.logical_and.reduce(silent)] = np.nan
-        details = {f"severity {name}": severity for name, severity in severities.items()}
+        details = {_SEVERITY + name: severity for name, severity in told.items()}
         return Scores(score, None, details | shares)
 
     def _worth(
@@ -127,19 +142,26 @@ class _EnsembleLogic:
         return decades
 
     def explain(self, item: np.void, key: str, scores: Scores, index: int, threshold: float) -> Explanation:
-        members = [name for name in scores.details if not name.startswith("severity ")]
+        members = [name for name in scores.details if not name.startswith(_SEVERITY)]
         shares = {name: float(scores.details[name][index]) for name in members}
         # Of equal shares the first by name counts.
         ranked = sorted((name for name in members if shares[name] > 0), key=lambda n: (-shares[n], n))
         largest = ranked[:_LARGEST]
         total = sum(shares[name] for name in largest)
         said = [
-            f"{name} at severity {float(scores.details[f'severity {name}'][index]):.0f}" for name in largest
+            f"{name} at severity {float(scores.details[_SEVERITY + name][index]):.0f}" for name in largest
         ]
         together = f"several detectors together: {', '.join(said[:-1])} and " if len(said) > 1 else ""
+        agreeing = self._agreeing(scores, index, largest)
+        also = f"; so it is to {', '.join(agreeing)}" if agreeing else ""
         return Explanation(
             observed=total,
             expected=threshold,
             contributions={name: shares[name] / total for name in largest},
-            reason=f"{key} is out of the ordinary to {together}{said[-1]}",
+            reason=f"{key} is out of the ordinary to {together}{said[-1]}{also}",
         )
+
+    def _agreeing(self, scores: Scores, index: int, named: Collection[str]) -> list[str]:
+        """Return who else sees what is rarer than once a day."""
+        told = {n.removeprefix(_SEVERITY): v[index] for n, v in scores.details.items() if _SEVERITY in n}
+        return sorted(name for name, severity in told.items() if severity > 50 and name not in named)

@@ -11,6 +11,7 @@ import pytest
 from operators.detector import Detector, Scores, segments_of_bars
 from operators.detectors import detectors
 from operators.ensemble import Ensemble
+from operators.tail_combination import TailCombination
 from tapewatch.documents import BAR
 from tapewatch.errors import UserError
 from tapewatch.records import MINUTE
@@ -53,16 +54,30 @@ def test_who_says_nothing_counts_for_nothing_and_silence_of_all_is_none() -> Non
 
 def test_the_tail_combination_is_taken_at_its_score_and_others_beyond_once_a_day() -> None:
     odds, own = [4.0, 4.0, 0.5, np.nan], [60.0, 60.0, 20.0, np.nan]
-    scores = scored(None, odds, tail_combination=own, price_jump=[50.0, 75.0, 30.0, 90.0])
-    np.testing.assert_allclose(scores.score, [1.4 * 4, 1.4 * 4 + 0.4 * 2, 1.4 * 0.5, np.nan])
+    members = {"tail_combination": own, "price_jump": [50.0, 75.0, 30.0, 90.0]}
+    np.testing.assert_allclose(scored(None, odds, **members).score, odds)
+    scores = scored({"price_jump": 0.3}, odds, **members)
+    np.testing.assert_allclose(scores.score, [4, 4 + 0.3 * 2, 0.5, np.nan])
 
 
 def test_usual_severities_of_others_do_not_blur_what_the_tail_combination_tells_apart() -> None:
     odds, rng = np.linspace(0, 12, 50), np.random.default_rng(1)
     scores = scored(
-        None, odds.tolist(), tail_combination=[40.0] * 50, price_jump=rng.uniform(0, 50, 50).tolist()
+        {"price_jump": 1.0},
+        odds.tolist(),
+        tail_combination=[40.0] * 50,
+        price_jump=rng.uniform(0, 50, 50).tolist(),
     )
     assert (np.diff(scores.score) > 0).all()
+
+
+def test_who_is_led_is_calibrated_like_the_one_that_leads() -> None:
+    led, equals = detectors({})[-1], detectors({"tail_combination": {"enabled": False}})[-1]
+    assert (led.id, equals.id) == ("ensemble", "ensemble")
+    assert (led.scale, led.share) == (TailCombination.scale, 1.0)
+    assert (equals.scale, equals.share) == (Ensemble.scale, Ensemble.share)
+    without = detectors({"ensemble": {"weights": {"tail_combination": 0}}})[-1]
+    assert without.share == Ensemble.share
 
 
 def test_a_reason_of_one_member_names_it() -> None:
@@ -70,6 +85,9 @@ def test_a_reason_of_one_member_names_it() -> None:
     told = Ensemble().build(None).explain(np.zeros(1, BAR)[0], "SPY", scores, 0, 4.0)
     assert told.reason == "SPY is out of the ordinary to tail_combination at severity 60"
     assert told.contributions == {"tail_combination": 1.0}
+    scores = scored(None, [4.0], tail_combination=[60.0], price_jump=[80.0], high_volume=[51.0])
+    told = Ensemble().build(None).explain(np.zeros(1, BAR)[0], "SPY", scores, 0, 4.0)
+    assert told.reason.endswith("at severity 60; so it is to high_volume, price_jump")
 
 
 def test_the_reason_names_the_members_the_strongest_first() -> None:
@@ -102,10 +120,10 @@ def test_weights_are_for_detectors_of_bars() -> None:
         detectors({"ensemble": {"weights": {"block_trade": 1}}})
 
 
-def test_beside_the_tail_combination_the_others_weigh_little_unless_told_to() -> None:
+def test_beside_the_tail_combination_the_others_weigh_nothing_unless_told_to() -> None:
     usual, told = Ensemble(), Ensemble(weights={"price_jump": 2.0})
     names_of = {"tail_combination", "price_jump", "autoencoder"}
-    assert [usual.weight(name, names_of) for name in sorted(names_of)] == [0.4, 0.4, 1.4]
-    assert [told.weight(name, names_of) for name in sorted(names_of)] == [0.4, 2.0, 1.4]
+    assert [usual.weight(name, names_of) for name in sorted(names_of)] == [0.0, 0.0, 1.0]
+    assert [told.weight(name, names_of) for name in sorted(names_of)] == [0.0, 2.0, 1.0]
     assert usual.weight("autoencoder", {"autoencoder", "price_jump"}) == 1.0
     assert Ensemble(weights={"tail_combination": 0.0}).weight("autoencoder", names_of) == 1.0
