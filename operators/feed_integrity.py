@@ -27,12 +27,12 @@ class FeedIntegrity(Detector):
         lowest=-1,
         octaves=12,
         shape=0.0,
-        spread=0.23,
+        spread=0.15,
         # Gaps have much the same tail everywhere: it is better known than from a day's few peaks.
         prior_peaks=300,
         warm_up=60,
-        usual_threshold=14.0,
-        prior_observations=150,
+        usual_threshold=12.0,
+        prior_observations=400,
     )
     unit: ClassVar[str] = "silences"
 

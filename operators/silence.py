@@ -1,10 +1,12 @@
 """Silences: pauses in an instrument's tape that its own rhythm does not explain.
 
-The score of a record is how many records should have come in the pause before it: the pause, divided by the
-time that usually passes between records now. That is a mean of what passes shortly before, shortly after and
-over the last blocks of records: each alone is of few records, and the longest of three is too long most of
-the time. Yet it is no less than a part of what passes after, which lets an instrument fall asleep: the first
-trade after the close is a long way from the last before it, but so is the next.
+The score of a record is how many trades should have come in the pause before it: the pause, divided by the
+time that usually passes between trades now. Records that follow another at once, as one order fills many,
+are one trade: how many they are says nothing of when the next order comes. The usual time is a mean of what
+passes shortly before, shortly after and over the last blocks of records: each alone is of few records, and
+the longest of three is too long most of the time. Yet it is no less than a part of what passes after, which
+lets an instrument fall asleep: the first trade after the close is a long way from the last before it, but so
+is the next.
 
 Nights, weekends and lunches are no silences. Without history a pause of more than half an hour is none; once
 the instrument has had a day, only those five-minute slots of the UTC day count in which it traded on a day of
@@ -23,13 +25,15 @@ from tapewatch.records import DAY, HOUR, MINUTE, SECOND, TRADE, Array, Floats, I
 
 #: Gaps between records just before and just after a pause that make the near rhythm.
 _BEFORE, _AFTER = 64, 8
-_BLOCK, _BLOCKS = 128, 2
+_BLOCK, _BLOCKS = 128, 4
 #: Weights of the mean gaps before, after and of the last blocks: few gaps say what the pace is now, many
 #: say it with less noise.
-_WEIGHTS = (32.0, 8.0, 32.0)
+_WEIGHTS = (8.0, 3.0, 20.0)
 #: No rhythm is faster than this part of that after the pause, which says whether the instrument has fallen
 #: asleep.
 _OF_AFTER = 0.4
+#: A record that comes no later than this after another, ns, belongs to the same trade.
+_AT_ONCE = SECOND // 50
 #: Pauses of less than this many times the usual gap, or that before, are not looked at.
 _LEAST = 2
 #: No pause counts for more than this in a rhythm, and no rhythm is faster than that.
@@ -62,6 +66,7 @@ class SilenceLogic:
         self._pauses = np.zeros((0, _AFTER), np.int64)
         self._seen = np.zeros(0, np.int64)
         self._beats = BlockSums(_BLOCK, _BLOCKS, None if resume is None else resume["beats"])
+        self._trades = BlockSums(_BLOCK, _BLOCKS, None if resume is None else resume["trades"])
         #: Of each slot (and, at the end, of the whole day) the last day with trades, and the one before it.
         self._days = np.zeros((0, 2, _SLOTS + 1), np.int32)
         if resume is not None:
@@ -73,7 +78,8 @@ class SilenceLogic:
         """Return the state to resume from."""
         return {
             "times": self._times.copy(), "waiting": self._waiting.copy(), "pauses": self._pauses.copy(),
-            "seen": self._seen.copy(), "beats": self._beats.snapshot(), "days": self._days.copy(),
+            "seen": self._seen.copy(), "beats": self._beats.snapshot(), "trades": self._trades.snapshot(),
+            "days": self._days.copy(),
         }  # fmt: skip
 
     def score(self, segments: Segments, *, learn: bool = True) -> Scores:
@@ -84,30 +90,31 @@ class SilenceLogic:
         joined, waiting = Joined(starts, _BEFORE + _AFTER + 1), Joined(starts, _AFTER)
         times = joined.join(self._times[rows], reached)
         gaps = np.diff(times)
-        clock = np.concatenate([[0], np.cumsum(np.minimum(gaps, _LONGEST_BEAT))])
         # The record judged is the eighth before each new one: that many gaps lie behind its own.
-        before = joined.pick(clock[_BEFORE:] - clock[:-_BEFORE], _BEFORE + _AFTER + 1)
-        after = joined.pick(clock[_AFTER:] - clock[:-_AFTER], _AFTER)
+        before, after = _around(joined, np.minimum(gaps, _LONGEST_BEAT))
+        trades_before, trades_after = _around(joined, gaps > _AT_ONCE)
         beat = np.minimum(joined.pick(gaps, _AFTER + 1), _LONGEST_BEAT)
         beat[joined.early(self._seen[rows], _AFTER + 1)] = 0
         past, known, stretch = self._beats.before(rows, starts, beat, learn=learn)
+        trades = self._trades.before(rows, starts, (beat > _AT_ONCE).astype(np.int64), learn=learn)[0]
         pauses = waiting.join(self._pauses[rows], self._in_session(segments, joined, gaps, learn=learn))
         pause = waiting.pick(pauses, _AFTER)
 
         limit = limits(self._limits, segments.names)
-        long = pause * _BEFORE >= _LEAST * before
+        long = pause * np.maximum(trades_before, 1) >= _LEAST * before
         if self._limits:
             long |= pause > limit[segments.row_of] * SECOND
         at = np.flatnonzero(long)
         around = np.searchsorted(stretch, at, "right") - 1
-        blocks = past.sum(axis=1)[around] / np.maximum(known[around] * _BLOCK, 1)
-        pause, before, after = pause[at], before[at] / _BEFORE, after[at] / _AFTER
-        usual = _usual(before, after, blocks)
+        blocks = _mean(past.sum(axis=1), trades.sum(axis=1))[around]
+        pause, near = pause[at], _mean(before[at], trades_before[at])
+        soon = _mean(after[at], trades_after[at])
+        usual = _usual(near, soon, blocks)
         segment = np.searchsorted(starts, at, "right") - 1
         over, unknown = pause > limit[rows[segment]] * SECOND, known[around] == 0
         fit = over | (~unknown & (pause >= _LEAST * usual))
-        at, segment, pause, before, after, usual, over, unknown = (
-            a[fit] for a in (at, segment, pause, before, after, usual, over, unknown)
+        at, segment, pause, near, soon, usual, over, unknown = (
+            a[fit] for a in (at, segment, pause, near, soon, usual, over, unknown)
         )
         place = at - starts[segment] - _AFTER
         due = at_places(records, self._waiting[rows], starts, segment, place)
@@ -122,7 +129,7 @@ class SilenceLogic:
             self._times[rows], self._pauses[rows] = joined.last(times), waiting.last(pauses)
             self._waiting[rows] = latest(records, self._waiting[rows], starts)
             self._seen[rows] += np.diff(starts)
-        details = {"pause": pause, "before": before, "after": after, "usual": usual}
+        details = {"pause": pause, "before": near, "after": soon, "usual": usual}
         since = due["ts_event"].astype(np.int64) - pause
         score = pause / usual
         score[unknown] = np.nan
@@ -191,6 +198,21 @@ def seconds(value: float) -> str:
     if value >= 180:
         return f"{value / 60:.3g} min"
     return f"{value:.3g} s" if value >= 1 else f"{value * 1e3:.3g} ms"
+
+
+def _around(joined: Joined, values: Array) -> tuple[Int64s, Int64s]:
+    """Return the sums of the values of the gaps before and after that of each record judged."""
+    total = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
+    return (
+        joined.pick(total[_BEFORE:] - total[:-_BEFORE], _BEFORE + _AFTER + 1),
+        joined.pick(total[_AFTER:] - total[:-_AFTER], _AFTER),
+    )
+
+
+def _mean(time: Int64s, trades: Int64s) -> Floats:
+    """Return the mean time between trades, ns."""
+    mean: Floats = time / np.maximum(trades, 1)
+    return mean
 
 
 def _usual(before: Floats, after: Floats, blocks: Floats) -> Floats:

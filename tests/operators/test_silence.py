@@ -42,27 +42,43 @@ def said(times: Any, **limits: float) -> dict[int, tuple[float, bool]]:
 def test_scores_follow_the_definition(seed: int, every: int) -> None:
     rng = np.random.default_rng(seed)
     gaps = rng.exponential(every, 900).astype(np.int64)
-    gaps[rng.integers(300, 890, 4)] *= 40
+    gaps[rng.random(900) < 0.3] = 5 * SECOND // 1000
+    gaps[rng.integers(300, 890, 4)] += 40 * every
     times = MONDAY + 10 * HOUR + np.cumsum(np.minimum(gaps, 10 * MINUTE))
     beats = np.minimum(np.diff(times), 10 * MINUTE)
     found = said(times)
     wanted = {}
+
+    def mean(some: list[int]) -> float:
+        """Return the mean time between trades, of which what follows at once is a part."""
+        return sum(some) / max(sum(beat > 20 * SECOND // 1000 for beat in some), 1)
+
     for i in range(1, len(times) - 8):
         # Blocks are counted from the ninth place on, before which nothing had been waited for.
         blocks = [0] * 9 + beats[: i - 1].tolist()
         whole = len(blocks) // 128
         if not whole:
             continue
-        means = [sum(blocks[k * 128 : (k + 1) * 128]) / 128 for k in range(max(0, whole - 2), whole)]
-        # What was before the first record counts as nothing.
-        before, after = sum(beats[max(0, i - 65) : i - 1]) / 64, sum(beats[i : i + 8]) / 8
-        mean = (32 * before + 8 * after + 32 * sum(means) / len(means)) / 72
-        usual = max(mean, after * 0.4, SECOND / 10)
+        before, after = mean(beats[max(0, i - 65) : i - 1].tolist()), mean(beats[i : i + 8].tolist())
+        lately = mean(blocks[max(0, whole - 4) * 128 : whole * 128])
+        usual = max((8 * before + 3 * after + 20 * lately) / 31, after * 0.4, SECOND / 10)
         if times[i] - times[i - 1] >= 2 * max(usual, before):
             wanted[int(times[i])] = (times[i] - times[i - 1]) / usual
     assert found.keys() == wanted.keys()
     for at, score in wanted.items():
         assert found[at][0] == pytest.approx(score, rel=1e-12)
+
+
+def test_how_many_records_make_a_trade_changes_nothing() -> None:
+    """Of a tape and the same one with each trade in four records."""
+    times = session(0, 14 * HOUR, 16 * HOUR)
+    times = times[np.append(True, np.diff(times) > 100 * SECOND // 1000)]
+    times = times[(times < MONDAY + 15 * HOUR) | (times > MONDAY + 15 * HOUR + MINUTE)]
+    scores = []
+    for records in (1, 4):
+        whole = (times[:, None] + np.arange(records) * SECOND // 1000).ravel()
+        scores.append(max(score for score, _ in said(whole).values()))
+    assert scores[1] == pytest.approx(scores[0], rel=0.3)
 
 
 def test_a_silence_in_the_session_stands_out_and_says_why() -> None:
