@@ -28,13 +28,13 @@ _SESSION = 390 * MINUTE
 _PACE_TIME = 8 * MINUTE
 #: Thresholds are set for this many times the budget: caution and the control of spending save as much.
 _AIM = 1.4
-#: Spending beyond the budget by up to this many of its standard deviations is taken for chance.
-_TOLERATED = 0.6
-#: Logarithm of how much rarer a score has to be for each standard deviation beyond.
-_STRICTNESS = 1.2
-#: The same for the days before, as a multiple of the budget.
-_TOLERATED_BEFORE = 3.0
-_LARGEST_PRESSURE = 8.0
+#: Logarithm of how much rarer a score has to be at one standard deviation of spending beyond the budget, and
+#: the power with which it grows: alarms of an instrument that go on are ever less likely to be chance.
+_STRICTNESS, _POWER = 1.1, 1.5
+#: However much was spent, what is this many times rarer is told.
+_LARGEST_TODAY = 1e4
+#: Spending on the days before, as a multiple of the budget, that is taken for chance, and what it can ask for.
+_TOLERATED_BEFORE, _LARGEST_BEFORE = 3.0, 8.0
 
 
 def rarity(known: np.void, per_day: float, budget: float) -> float:
@@ -54,15 +54,20 @@ def rarity(known: np.void, per_day: float, budget: float) -> float:
     >>> known = np.zeros(1, SPENDING)[0]
     >>> round(1 / rarity(known, 14_000.0, 1.0))
     10000
-    >>> known["alarms_today"] = 4
-    >>> round(1 / rarity(known, 14_000.0, 1.0))
-    80000
+    >>> for alarms in range(1, 6):
+    ...     known["alarms_today"] = alarms
+    ...     print(round(rarity(np.zeros(1, SPENDING)[0], 14_000.0, 1.0) / rarity(known, 14_000.0, 1.0)))
+    1
+    3
+    22
+    304
+    6634
     """
     # Alarms that come by chance are as good as Poisson: their variance is their mean.
-    beyond = (int(known["alarms_today"]) - budget) / math.sqrt(budget)
-    today = math.exp(_STRICTNESS * min(beyond - _TOLERATED, 10.0))
-    pressure = max(today, float(known["spent"]) / _TOLERATED_BEFORE, 1.0)
-    return min(_AIM * budget / per_day, _COMMONEST_ALARM) / min(pressure, _LARGEST_PRESSURE)
+    beyond = max((int(known["alarms_today"]) - budget) / math.sqrt(budget), 0.0)
+    today = math.exp(min(_STRICTNESS * beyond**_POWER, math.log(_LARGEST_TODAY)))
+    before = min(float(known["spent"]) / _TOLERATED_BEFORE, _LARGEST_BEFORE)
+    return min(_AIM * budget / per_day, _COMMONEST_ALARM) / max(today, before, 1.0)
 
 
 def observations_a_day(known: np.void, now: int) -> float:

@@ -24,6 +24,8 @@ _FEWEST_PEAKS, _MOST_PEAKS = 12, 4000
 _LARGEST_SHAPE = 0.9
 #: How many peaks the prior of the spread counts for.
 _SPREAD_PEAKS = 5.0
+#: How much further the threshold of a light tail is for the uncertainty of its peaks, with a single one.
+_CAUTION = 0.5
 #: Above the number of counts of any row.
 _ROW_APART = 1 << 44
 
@@ -56,16 +58,16 @@ class Tail:
     def quantile(self, rare: float) -> float:
         """Return the score that is exceeded with probability ``rare``, at most `share`.
 
-        The few peaks of a heavy tail say little of what lies far beyond them: the score is further away by
-        ``shape / sqrt(peaks)``, on the logarithmic scale of the probability.
+        Few peaks say little of what lies far beyond them, least where the tail is heavy: the score is further
+        away by ``(shape + 1 / 2) / sqrt(peaks)``, on the logarithmic scale of the probability.
 
         Examples
         --------
         >>> Tail(u=10.0, spread=5.0, shape=0.0, peaks=100.0, total=10_000.0).quantile(0.01 / math.e)
-        15.0
+        15.25
         """
         depth = math.log(max(self.share / rare, 1.0))
-        depth *= 1 + self.shape / math.sqrt(max(self.peaks, 1.0))
+        depth *= 1 + (self.shape + _CAUTION) / math.sqrt(max(self.peaks, 1.0))
         if self.shape < 1e-9:
             return self.u + self.spread * depth
         return self.u + self.spread * math.expm1(self.shape * depth) / self.shape
