@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -16,6 +17,7 @@ from operators.early import EarlyLog, Outcome
 from operators.features import SharedFeatures
 from operators.incidents import Ahead, Alarm, Incidents
 from operators.tables import bar_tables, late_table
+from operators.thin_trading import LEAST_SEVERITY, ThinTrading
 from tapewatch.documents import Early, Results, ScoreTable
 from tapewatch.records import HOUR, Array, Floats
 from tapewatch.settings import WIDTHS, Width
@@ -23,6 +25,8 @@ from tapewatch.settings import WIDTHS, Width
 STATE_VERSION = 6
 #: What each detector makes of the bars of one width, by its name: severities and scores.
 _Opinions: TypeAlias = dict[str, dict[str, tuple[Floats, Floats]]]
+#: Of the bars of each width, which are thin.
+_Thin: TypeAlias = dict[str, Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,11 @@ class Judge:
         self._breaks = BreakLog(2 * widest + settings.lateness_ns, saved.get("breaks"))
         wanted = {d.bar_width for d in settings.detectors if d.uses_features and d.bar_width is not None}
         self._features = SharedFeatures(wanted, saved.get("features"))
+        read = {d.bar_width for d in settings.detectors if d.bar_width is not None}
+        thin = saved.get("thin", {})
+        self._thin: dict[str, ThinTrading] = {
+            width: ThinTrading(thin.get(width)) for width in WIDTHS if width in read
+        }
         self._incidents: Incidents = saved.get("incidents") or Incidents(HOUR)
         #: Widths of which all severities are wanted, because the ensemble reads them.
         self._together = {d.bar_width for d in settings.detectors if d.reads == "severities"}
@@ -95,6 +104,7 @@ class Judge:
             "calibrations": {name: c.snapshot() for name, c in self._calibrations.items()},
             "breaks": self._breaks.snapshot(),
             "features": self._features.snapshot(),
+            "thin": {width: thin.snapshot() for width, thin in self._thin.items()},
             "incidents": self._incidents.copy(),
             "early": self._early.snapshot(),
         }
@@ -107,11 +117,12 @@ class Judge:
         settled: list[tuple[str, int]] = []
         opinions: _Opinions = {}
         breaks = self._breaks.on_batch(batch)
+        thin = self._are_thin(batch.closed, batch.names, learn=True)
         for order, detector in enumerate(self._settings.detectors):
             if detector.bar_width is None:
                 judged = self._records(detector, order, batch, breaks)
             else:
-                judged = self._bars(detector, order, batch, opinions)
+                judged = self._bars(detector, order, batch, opinions, thin)
             if judged is None:
                 continue
             if judged.width_ns:
@@ -125,11 +136,19 @@ class Judge:
                 self._early.stands([(d.id, alarm.row) for d in self._settings.detectors], anomaly)
         self._early.settle(settled, batch.names, outcome)
         opinions = {}
+        thin = self._are_thin({w: shown.bars for w, shown in batch.open.items()}, batch.names, learn=False)
         for order, detector in enumerate(self._settings.detectors):
             shown = batch.open.get(detector.bar_width or "")
             if shown is not None and len(shown.bars):
-                self._unfinished(detector, order, batch, shown.bars, opinions, outcome)
+                self._unfinished(detector, order, batch, shown.bars, opinions, thin, outcome)
         return self._results(batch, outcome, scores)
+
+    def _are_thin(self, bars: Mapping[str, Array], names: Sequence[str], *, learn: bool) -> _Thin:
+        return {
+            width: self._thin[width].thin(segments_of_bars(some, names), learn=learn)
+            for width, some in bars.items()
+            if width in self._thin and len(some)
+        }
 
     def _records(
         self, detector: Detector, order: int, batch: BarBatch, breaks: Breaks | None
@@ -148,13 +167,15 @@ class Judge:
         known = batch.reached[scores.decided]
         return Judged(detector, order, scores.judged, scores, verdicts, known, scores.decided)
 
-    def _bars(self, detector: Detector, order: int, batch: BarBatch, opinions: _Opinions) -> Judged | None:
+    def _bars(
+        self, detector: Detector, order: int, batch: BarBatch, opinions: _Opinions, thin: _Thin
+    ) -> Judged | None:
         width = detector.bar_width or "1m"
         bars = batch.closed.get(width)
         if bars is None or not len(bars):
             return None
         segments, scores = self._scored(detector, bars, batch, opinions)
-        verdicts = self._judge(detector, segments, scores)
+        verdicts = _of_note(self._judge(detector, segments, scores), thin[width])
         if width in self._together:
             opinions.setdefault(width, {})[detector.id] = verdicts.severity, scores.score
         known = segments.times + WIDTHS[width] + self._settings.lateness_ns
@@ -197,6 +218,7 @@ class Judge:
         batch: BarBatch,
         bars: Array,
         opinions: _Opinions,
+        thin: _Thin,
         outcome: Outcome,
     ) -> None:
         """Judge windows that are not over from what is known, and learn nothing.
@@ -207,6 +229,7 @@ class Judge:
         segments, scores = self._scored(detector, bars, batch, opinions, learn=False)
         verdicts = self._calibrations[detector.id].look(segments.row_of, scores.score, segments.times)
         verdicts = _only_of(verdicts, scores.score >= detector.least)
+        verdicts = _of_note(verdicts, thin[detector.bar_width or ""])
         if detector.bar_width in self._together:
             opinions.setdefault(detector.bar_width or "", {})[detector.id] = verdicts.severity, scores.score
         judged = Judged(detector, order, segments, scores, verdicts, np.zeros(len(bars), np.int64))
@@ -262,3 +285,10 @@ class Judge:
 def _only_of(verdicts: Verdicts, large: Array) -> Verdicts:
     """Return verdicts of which only some can be alarms."""
     return replace(verdicts, alarm=verdicts.alarm & large)
+
+
+def _of_note(verdicts: Verdicts, thin: Array) -> Verdicts:
+    """Return verdicts of windows of which thin ones can be alarms only where they are severe."""
+    if not thin.any():
+        return verdicts
+    return _only_of(verdicts, ~thin | (verdicts.severity >= LEAST_SEVERITY))

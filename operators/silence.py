@@ -24,11 +24,11 @@ from operators.recent import BlockSums, Joined, at_places, latest
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND, TRADE, Array, Floats, Int64s
 
 #: Gaps between records just before and just after a pause that make the near rhythm.
-_BEFORE, _AFTER = 64, 8
+_BEFORE, _AFTER = 64, 16
 _BLOCK, _BLOCKS = 128, 4
 #: Weights of the mean gaps before, after and of the last blocks: few gaps say what the pace is now, many
 #: say it with less noise.
-_WEIGHTS = (8.0, 3.0, 20.0)
+_WEIGHTS = (8.0, 6.0, 24.0)
 #: No rhythm is faster than this part of that after the pause, which says whether the instrument has fallen
 #: asleep.
 _OF_AFTER = 0.4
@@ -83,14 +83,14 @@ class SilenceLogic:
         }  # fmt: skip
 
     def score(self, segments: Segments, *, learn: bool = True) -> Scores:
-        """Score the records that eight others have followed."""
+        """Score the records that sixteen others have followed."""
         rows, starts, records = segments.rows, segments.starts, segments.items
         self._grow(int(rows.max(initial=-1)) + 1)
         reached = segments.times if segments.reached is None else segments.reached
         joined, waiting = Joined(starts, _BEFORE + _AFTER + 1), Joined(starts, _AFTER)
         times = joined.join(self._times[rows], reached)
         gaps = np.diff(times)
-        # The record judged is the eighth before each new one: that many gaps lie behind its own.
+        # The record judged is the sixteenth before each new one: that many gaps lie behind its own.
         before, after = _around(joined, np.minimum(gaps, _LONGEST_BEAT))
         trades_before, trades_after = _around(joined, gaps > _AT_ONCE)
         beat = np.minimum(joined.pick(gaps, _AFTER + 1), _LONGEST_BEAT)

@@ -33,7 +33,7 @@ _AIM = 1.4
 _STRICTNESS, _POWER = 1.1, 1.5
 #: However much was spent, what is this many times rarer is told.
 _LARGEST_TODAY = 1e4
-#: Spending on the days before, as a multiple of the budget, that is taken for chance, and what it can ask for.
+#: Spending on the days before, in budgets, that is taken for chance, and how much rarer it can ask for.
 _TOLERATED_BEFORE, _LARGEST_BEFORE = 3.0, 8.0
 
 

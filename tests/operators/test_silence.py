@@ -53,15 +53,15 @@ def test_scores_follow_the_definition(seed: int, every: int) -> None:
         """Return the mean time between trades, of which what follows at once is a part."""
         return sum(some) / max(sum(beat > 20 * SECOND // 1000 for beat in some), 1)
 
-    for i in range(1, len(times) - 8):
-        # Blocks are counted from the ninth place on, before which nothing had been waited for.
-        blocks = [0] * 9 + beats[: i - 1].tolist()
+    for i in range(1, len(times) - 16):
+        # Blocks are counted from the seventeenth place on, before which nothing had been waited for.
+        blocks = [0] * 17 + beats[: i - 1].tolist()
         whole = len(blocks) // 128
         if not whole:
             continue
-        before, after = mean(beats[max(0, i - 65) : i - 1].tolist()), mean(beats[i : i + 8].tolist())
+        before, after = mean(beats[max(0, i - 65) : i - 1].tolist()), mean(beats[i : i + 16].tolist())
         lately = mean(blocks[max(0, whole - 4) * 128 : whole * 128])
-        usual = max((8 * before + 3 * after + 20 * lately) / 31, after * 0.4, SECOND / 10)
+        usual = max((8 * before + 6 * after + 24 * lately) / 38, after * 0.4, SECOND / 10)
         if times[i] - times[i - 1] >= 2 * max(usual, before):
             wanted[int(times[i])] = (times[i] - times[i - 1]) / usual
     assert found.keys() == wanted.keys()
