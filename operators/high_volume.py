@@ -38,8 +38,9 @@ class HighVolume(BarDetector):
         lowest=-4,
         octaves=12,
         shape=0.0,
-        spread=0.25,
-        prior_peaks=20,
+        spread=0.2,
+        # Deviations of logarithms have light tails: a few days' peaks say less of that.
+        prior_peaks=150,
         warm_up=45,
         usual_threshold=3.0,
         prior_observations=150,

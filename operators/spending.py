@@ -30,7 +30,7 @@ _PACE_TIME = 8 * MINUTE
 _AIM = 1.4
 #: Logarithm of how much rarer a score has to be at one standard deviation of spending beyond the budget, and
 #: the power with which it grows: alarms of an instrument that go on are ever less likely to be chance.
-_STRICTNESS, _POWER = 1.1, 1.5
+_STRICTNESS, _POWER = 1.0, 1.5
 #: However much was spent, what is this many times rarer is told.
 _LARGEST_TODAY = 1e4
 #: Spending on the days before, in budgets, that is taken for chance, and how much rarer it can ask for.
@@ -59,9 +59,9 @@ def rarity(known: np.void, per_day: float, budget: float) -> float:
     ...     print(round(rarity(np.zeros(1, SPENDING)[0], 14_000.0, 1.0) / rarity(known, 14_000.0, 1.0)))
     1
     3
-    22
-    304
-    6634
+    17
+    181
+    2981
     """
     # Alarms that come by chance are as good as Poisson: their variance is their mean.
     beyond = max((int(known["alarms_today"]) - budget) / math.sqrt(budget), 0.0)
