@@ -28,7 +28,7 @@ from operators.detector import (
 )
 from operators.recent import BlockSums, Joined, at_places, latest
 from operators.scale import Scale
-from tapewatch.records import MINUTE, PRICE_SCALE, SECOND, TRADE, Array, Int64s
+from tapewatch.records import MINUTE, PRICE_SCALE, TRADE, Array, Int64s
 
 #: Prints on either side of a print that its price is held against.
 _SIDE = 5
@@ -55,7 +55,7 @@ class BadTicks(Detector):
         spread=0.3,
         prior_peaks=25,
         warm_up=60,
-        usual_threshold=10.0,
+        usual_threshold=14.0,
         prior_observations=300,
     )
     share: ClassVar[float] = 0.3
@@ -66,8 +66,8 @@ class BadTicks(Detector):
 
     @property
     def gap_ns(self) -> int:
-        """Bad ticks of one instrument within ten seconds are one episode."""
-        return 10 * SECOND
+        """Bad ticks of one instrument within a minute are one episode."""
+        return MINUTE
 
     def build(self, resume: dict[str, Any] | None) -> Logic:
         """Return the logic."""

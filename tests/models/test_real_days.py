@@ -13,13 +13,14 @@ from connectors.market_simulator import MarketSimulation, simulate
 from models.real_days import RealDays, judge_files, real_days, tables
 from operators.detectors import detectors
 from tapewatch.errors import UserError
-from tapewatch.records import DAY, HOUR
+from tapewatch.records import DAY, HOUR, SECOND
 
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[RealDays, int]:
     session = simulate(MarketSimulation(symbols=3, minutes=460, seed=6, anomalies=()))
-    at = session.hours[0][0] + 3 * HOUR
+    # Not at the turn of a minute: what happens just before it is no part of that minute's windows.
+    at = session.hours[0][0] + 3 * HOUR + 20 * SECOND
     session = inject(session, "block_trade", "SIM002", at, 400.0, np.random.default_rng(1))
     path = tmp_path_factory.mktemp("tape") / "days.dbn.zst"
     write_dbn(path, session.records, session.symbols)
