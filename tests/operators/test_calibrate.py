@@ -296,3 +296,24 @@ def test_what_lasts_is_not_cut_short_by_its_own_spending() -> None:
     scores[lasting] = 12_000.0
     verdicts = alone(Calibration(SIZES, 1.0, 10 * SECOND), scores, times)
     assert verdicts.alarm[lasting].all()
+
+
+def test_what_lies_far_beyond_is_told_however_much_was_spent() -> None:
+    rng = np.random.default_rng(14)
+    calibration = Calibration(SIZES, 1.0, 10 * SECOND)
+    scores, times = pareto(rng, 20_000), day_of(20_000)
+    scores[2_000:14_000:1_000] = 1e4 * 2.0 ** np.arange(12)
+    scores[18_000] = 1e9
+    verdicts = alone(calibration, scores, times)
+    assert verdicts.alarm[2_000:14_000:1_000].sum() >= 4
+    assert verdicts.alarm[18_000]
+
+
+def test_a_tail_that_grows_heavy_does_not_flood() -> None:
+    """Ten days' worth of what was learned in the morning comes in the afternoon."""
+    rng = np.random.default_rng(15)
+    told = np.zeros(20)
+    for i in range(20):
+        scores = np.concatenate([pareto(rng, 10_000, 3.5), pareto(rng, 10_000, 1.8)])
+        told[i] = alone(Calibration(SIZES, 1.0, 10 * SECOND), scores, day_of(20_000)).alarm.sum()
+    assert told.mean() < 4.5

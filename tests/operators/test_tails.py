@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.scale import Scale
-from operators.tails import ONE, Histograms
+from operators.tails import ONE, Histograms, Tail
 from tapewatch.records import Array, Floats
 
 SCALE = Scale(lowest=0, octaves=24, shape=0.4, spread=0.5, prior_peaks=50, warm_up=100, heaviest=0.6)
@@ -103,3 +103,11 @@ def test_neither_where_sums_are_too_long_to_be_exact(seed: int) -> None:
         row[low], row[low + 1 : low + width] = 4e8, rng.integers(1, 200, width - 1)
     for i, tail in enumerate(Histograms(scale, counts).tails()):
         assert Histograms(scale, counts[i : i + 1]).tails()[0] == tail
+
+
+@pytest.mark.parametrize("shape", [0.0, 0.3])
+def test_few_peaks_put_what_is_rare_further_out(shape: float) -> None:
+    rare = [Tail(10.0, 2.0, shape, peaks, 50 * peaks).quantile(1e-4) for peaks in (12.0, 120.0, 1e12)]
+    assert rare[0] > rare[1] > rare[2]
+    # For nothing that is as common as the peaks themselves.
+    assert Tail(10.0, 2.0, shape, 12.0, 600.0).quantile(0.02) == pytest.approx(10.0)
