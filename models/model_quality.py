@@ -20,7 +20,7 @@ from operators.judge import JudgeSettings
 from tapewatch.records import DAY
 
 NAMES = ("half_space_trees", "isolation_forest", "autoencoder")
-SEEDS = (66_001, 66_002, 66_003, 66_004, 66_005)
+SEEDS = (91_501, 91_502, 91_503, 91_504, 91_505)
 _SYMBOLS, _DAYS, _SESSION = 40, 4, 390
 
 

@@ -310,10 +310,10 @@ def test_what_lies_far_beyond_is_told_however_much_was_spent() -> None:
 
 
 def test_a_tail_that_grows_heavy_does_not_flood() -> None:
-    """Ten days' worth of what was learned in the morning comes in the afternoon."""
+    """What the morning has once a day the afternoon has a hundred times."""
     rng = np.random.default_rng(15)
     told = np.zeros(20)
     for i in range(20):
-        scores = np.concatenate([pareto(rng, 10_000, 3.5), pareto(rng, 10_000, 1.8)])
+        scores = np.concatenate([pareto(rng, 10_000, 3.5), pareto(rng, 10_000, 1.2)])
         told[i] = alone(Calibration(SIZES, 1.0, 10 * SECOND), scores, day_of(20_000)).alarm.sum()
-    assert told.mean() < 4.5
+    assert told.mean() < 5
