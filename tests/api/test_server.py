@@ -19,6 +19,7 @@ from websockets.sync.client import connect
 
 from connectors.dbn_writer import write_dbn
 from connectors.market_simulator import MarketSimulation, simulate
+from tests.forked_python import run_python
 
 serving: Any = import_module("tests.api.serving")
 
@@ -38,10 +39,8 @@ def ask(url: str, body: object = None, **headers: str) -> tuple[int, Any]:
 
 def refused(folder: Path, *arguments: str, **settings: str) -> str:
     """Return the one line with which the server refuses to start."""
-    done = subprocess.run(
-        serving.command(*arguments), cwd=folder, env=serving.environment(**settings), capture_output=True,
-        text=True, timeout=60, check=False,
-    )  # fmt: skip
+    program = "import runpy; runpy.run_module('api', run_name='__main__')"
+    done = run_python(program, *arguments, cwd=folder, env=serving.environment(**settings), timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("tapewatch: ")
