@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from connectors.store_judges import judge_of
-from models.transaction_cold_start import KIND, make
+from models.transaction_cold_start import KIND, make, probe
 from operators.onnx_models import FOLDER
 from operators.transaction_published import VERSION, forecast
 from operators.transaction_settings import judging
@@ -37,9 +37,11 @@ def test_the_file_that_is_shipped_is_of_these_models() -> None:
     assert told.version == VERSION
     assert told.transactions > 50_000
     settings, _ = forecast(told)
-    again = "the defaults have changed: run `tapewatch train transactions_cold_start`"
+    again = "the detectors have changed: run `tapewatch train transactions_cold_start`"
     assert settings == replace(judging(Settings.model_construct()), source=settings.source), again
     shipped = orjson.loads((FOLDER / f"{KIND}.json").read_bytes())
+    for name, scores in probe().items():
+        assert shipped["probe"][name] == pytest.approx(scores, abs=2e-4), again
     assert shipped["data"] == {"simulated": "transactions", "seed": 103, "users": 400, "minutes": 86_400}
 
 
