@@ -17,7 +17,7 @@ from dashboard.payments import Payment, against_usual
 from dashboard.predictions import BASES, score
 from dashboard.reading import look
 from dashboard.risk_charts import by_detector, gauge
-from dashboard.users import PAYMENT, USER
+from dashboard.users import PAYMENT, USER, profile_of
 from dashboard.words import moment_of, ns_of, plain
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, MINUTE
@@ -59,7 +59,7 @@ def _show(store: Store, settings: Settings) -> None:
                 icon=":material/speed:",
             )
         else:
-            _told(store, *answer)
+            _told(store, settings, *answer)
 
 
 def _fill(store: Store) -> None:
@@ -157,7 +157,7 @@ def _asked(settings: Settings, asked: Document) -> tuple[Document, Any]:
         return row, str(error)
 
 
-def _told(store: Store, payment: Document, answer: Any) -> None:  # noqa: ANN401 - a prediction or a sentence
+def _told(store: Store, settings: Settings, payment: Document, answer: Any) -> None:  # noqa: ANN401 - a prediction or a sentence
     if isinstance(answer, str):
         st.error(answer, icon=":material/error:")
         return
@@ -187,14 +187,14 @@ def _told(store: Store, payment: Document, answer: Any) -> None:  # noqa: ANN401
         st.vega_lite_chart(
             by_detector(severities, colours()), width="stretch", key="detectors", alt="Severity by detector"
         )
-    _usual(store, payment, severity)
+    _usual(store, settings, payment, severity)
 
 
-def _usual(store: Store, payment: Document, severity: float) -> None:
-    user = payment["user_id"]
-    profile = store.profile(user)
+def _usual(store: Store, settings: Settings, payment: Document, severity: float) -> None:
+    profile = profile_of(store, settings, payment["user_id"])
     if profile is None or profile["amount_mean"] is None:
         return
+    user = profile["user_id"]
     words = {field: payment.get(field) for field in _WORDS}
     this = Payment.of({"id": "", "severity": severity, "ts_event": payment["timestamp"], **payment, **words})
     st.markdown("**Against what is usual for this user**")

@@ -14,6 +14,7 @@ from dashboard.payments import HABITS, Payment, against_usual, habits_of, hours_
 from dashboard.reading import look
 from dashboard.tables import payment_table
 from dashboard.words import number, plain, time_of
+from tapewatch.pseudonyms import pseudonyms_of
 from tapewatch.settings import Settings
 
 _MOST_USERS, _MOST_PAYMENTS = 12, 12
@@ -35,7 +36,8 @@ def _show(store: Store, settings: Settings) -> None:
     if not user:
         _worst(store)
         return
-    profile = store.profile(user)
+    profile = profile_of(store, settings, user)
+    user = user if profile is None else profile["user_id"]
     payments = _worst_of_each(store, store.transactions(key=user, order="newest", limit=_MOST_PAYMENTS))
     if profile is None and not payments:
         _matching(store, user)
@@ -56,6 +58,14 @@ def _worst_of_each(store: Store, rows: list[Document]) -> list[Document]:
     heads = {head["incident"]: head["id"] for head in store.heads([row["incident"] for row in rows], "worst")}
     found = {row["id"]: row for row in store.anomalies(ids=[*heads.values()], limit=len(heads) + 1)}
     return [{**row, **found.get(heads.get(row["incident"], ""), {})} for row in rows]
+
+
+def profile_of(store: Store, settings: Settings, user: str) -> Document | None:
+    """Return the profile of a user by the id or, where there are pseudonyms, by either."""
+    profile = store.profile(user)
+    if profile is None and (names := pseudonyms_of(settings.transactions)) is not None:
+        return store.profile(names.of(user))
+    return profile
 
 
 def _other_user() -> None:

@@ -107,10 +107,18 @@ class Scorer:
                 self._store.close()
                 self._store = None
 
+    def _named(self, store: Store | None, users: list[str]) -> list[str]:
+        """Return users as the flow names them; what the store knows is a name already."""
+        if self._pseudonyms is None:
+            return users
+        different = list(dict.fromkeys(users))
+        known = store.profile_states(different) if store is not None else {}
+        names = {user: user if user in known else self._pseudonyms.of(user) for user in different}
+        return [names[user] for user in users]
+
     def _score(self, parsed: Parsed) -> list[Prediction]:
-        if self._pseudonyms is not None:
-            parsed = replace(parsed, users=self._pseudonyms.all_of(parsed.users))
         store = self._opened()
+        parsed = replace(parsed, users=self._named(store, parsed.users))
         profiles: dict[str, tuple[str, Profile]] = {}
         known: list[dict[str, Any]] = []
         if store is not None:

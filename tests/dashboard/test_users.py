@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from connectors.sqlite import SqliteWriter
+from tapewatch.pseudonyms import Pseudonyms
 
 app: Any = import_module("tests.dashboard.test_app")
 paid: Any = import_module("tests.dashboard.made_payment_anomalies")
@@ -67,6 +69,22 @@ def test_an_address_names_no_payment_of_another_user(database: Path) -> None:
     page = shown("users", user="ana", payment=f"{2:032x}")
     assert "not one of this user" in page.toast[0].value
     assert "Volume" in page.markdown[0].value
+
+
+def test_a_user_is_found_by_an_id_that_is_stored_as_a_pseudonym(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "a-key-that-only-the-tests-have"
+    name = Pseudonyms(key.encode()).of("ana")
+    write(database, anomalies=[paid.payment(1, name)], profiles=[paid.profile(name)])
+    assert "No user begins" in shown("users", user="ana").info[0].value
+    monkeypatch.setenv("TAPEWATCH_TRANSACTIONS__PSEUDONYMISE", "true")
+    assert "PSEUDONYM_KEY" in shown("users", user="ana").error[0].value
+    monkeypatch.setenv("TAPEWATCH_TRANSACTIONS__PSEUDONYM_KEY", key)
+    for asked in ("ana", name):
+        page = shown("users", user=asked)
+        assert {metric.label: metric.value for metric in page.metric}["Payments"] == "10"
+        assert len(page.dataframe[0].value) == 1
 
 
 def test_payments_are_shown_without_a_profile(database: Path) -> None:

@@ -13,6 +13,7 @@ from scoring.scorer import BadTransactionError, Scorer
 from tapewatch.documents import Anomaly, Results
 from tapewatch.errors import UserError
 from tapewatch.risk import risk_level
+from tapewatch.settings import Settings
 from tests.connectors.made_payments import payments
 from tests.scoring.stored import Flow, rows, settings
 
@@ -117,6 +118,16 @@ def test_who_is_not_known_is_compared_with_the_population(path: Path) -> None:
     assert not usual["is_anomaly"]
     assert large["is_anomaly"]
     assert "what all users pay" in large["reason"]
+
+
+def test_a_name_that_the_store_knows_is_not_named_again(path: Path) -> None:
+    (row,) = rows(2_400, 2_401)
+    names = {"pseudonymise": True, "pseudonym_key": "a-key-that-only-the-tests-have"}
+    hidden = Settings(sinks={"sqlite": {"path": str(path)}}, transactions=names)
+    known, other = Scorer(hidden).score([row, row | {"user_id": "nobody"}])
+    assert [known] == Scorer(settings(path)).score([row])
+    assert (known["basis"], other["basis"]) == ("profile", "population")
+    assert "nobody" not in other["reason"]
 
 
 def test_who_has_been_away_for_long_begins_anew(path: Path) -> None:
