@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 from connectors.sqlite import SqliteWriter
 from operators.profiles import Profile
 from tests.connectors.made_payments import payments
+from tests.examples import tried
 
 make: Any = import_module("tests.connectors.made_results")
 serving: Any = import_module("tests.api.serving")
@@ -150,7 +151,7 @@ def test_what_takes_nothing(client: TestClient, document: dict[str, Any], path: 
 
 
 @pytest.mark.parametrize("path", QUERIES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=tried(150), deadline=None)
 @given(data=st.data())
 def test_any_query(client: TestClient, document: dict[str, Any], path: str, data: st.DataObject) -> None:
     names = [parameter["name"] for parameter in document["paths"][path]["get"]["parameters"]]
@@ -163,7 +164,7 @@ def test_any_query(client: TestClient, document: dict[str, Any], path: str, data
     assert set(chosen) <= set(names) or answer.status_code == 422
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tried(200), deadline=None)
 @given(
     st.sampled_from(["newest", "oldest", "worst", "reviews", "transactions newest", 1])
     .flatmap(lambda kind: st.tuples(st.just(kind), JSON, JSON) | st.tuples(st.just(kind), JSON, JSON, JSON))
@@ -184,7 +185,7 @@ def _cursor(place: tuple[object, ...]) -> str:
 
 
 @pytest.mark.parametrize("path", BODIES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=tried(100), deadline=None)
 @given(data=st.data())
 def test_any_body(client: TestClient, document: dict[str, Any], path: str, data: st.DataObject) -> None:
     body = json.dumps(data.draw(BODIES[path])).encode()
@@ -198,7 +199,7 @@ def test_any_body(client: TestClient, document: dict[str, Any], path: str, data:
 
 
 @pytest.mark.parametrize("path", PATHS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=tried(50), deadline=None)
 @given(data=st.data())
 def test_any_name_in_a_path(
     client: TestClient, document: dict[str, Any], path: str, data: st.DataObject
@@ -210,7 +211,7 @@ def test_any_name_in_a_path(
     assert answer.status_code < 500
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=tried(50), deadline=None)
 @given(st.sampled_from(["GET", "PUT", "DELETE", "HEAD", "PATCH"]), st.text(max_size=20))
 def test_any_path(client: TestClient, method: str, path: str) -> None:
     answer = client.request(method, f"/{quote(path.encode('utf-8', 'replace'))}")

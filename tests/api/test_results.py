@@ -16,6 +16,7 @@ from connectors.sqlite import SqliteWriter
 from connectors.stdout import documents
 from connectors.store_sqlite import SqliteStore
 from connectors.store_stats import stats
+from tests.examples import tried
 
 make: Any = import_module("tests.connectors.made_results")
 serving: Any = import_module("tests.api.serving")
@@ -40,7 +41,7 @@ def test_documents_are_those_of_the_other_sinks(tmp_path: Path) -> None:
 
 
 @hypothesis_settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=tried(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     order=st.sampled_from(["newest", "oldest", "worst"]),

@@ -21,6 +21,7 @@ from connectors.position import Position
 from connectors.validity import valid
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, SECOND, Array, Block
+from tests.examples import tried
 
 
 def read(
@@ -80,7 +81,7 @@ def tapes(draw: st.DrawFn) -> list[Array]:
     return files
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tried(120), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     files=tapes(), names=st.permutations("abcd"), block_records=st.integers(1, 40), stops=st.sets(st.integers(1, 60)),
     limits=st.lists(st.integers(0, 90), max_size=12),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from connectors.csv_records import CsvRecords
 from tapewatch.errors import DamagedError, UserError
 from tapewatch.records import MINUTE, UNDEF_PRICE, UNDEF_TIME, Array
+from tests.examples import tried
 
 HEADER = (
     "ts_recv,ts_event,rtype,publisher_id,instrument_id,action,side,"
@@ -24,7 +25,9 @@ LINE = "1381132800464165000,1381132800464000000,0,95,15144,T,N,0,167410000000,10
 PRETTY = "2013-10-07T08:00:00.464165000Z,2013-10-07T08:00:00.464Z,0,95,15144,T,N,0,167.41,100,128,165000,1"
 databento: Any = import_module("tests.connectors.databento_encodings")
 
-_SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+_SLOW = settings(
+    max_examples=tried(60), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 
 
 def _file(folder: Path, text: str | bytes, name: str = "a.csv") -> Path:

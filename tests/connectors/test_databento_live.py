@@ -22,6 +22,7 @@ from tapewatch.errors import UserError
 from tapewatch.records import DAY, MINUTE, OHLCV, SECOND, Array, Gap, Tape
 from tapewatch.settings import LiveSettings
 from tests.connectors.live_gateway import DATASET, KEY, Gateway, Script
+from tests.examples import tried
 from tests.made_trades import SYMBOLS
 
 pytest.importorskip("databento")
@@ -90,7 +91,7 @@ def keys_of(tapes: list[Tape]) -> list[str]:
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=tried(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )  # fmt: skip
 @example(seed=166, breaks=[(1456, 44, False), (3000, 12, True)], selects="ts_recv", batch=100, resumed=False)

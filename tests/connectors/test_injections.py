@@ -12,6 +12,7 @@ from connectors.injections import KINDS, inject, inject_all
 from connectors.market_simulator import MarketSimulation, simulate
 from connectors.sessions import Label, Session
 from tapewatch.records import MINUTE, SECOND, Array
+from tests.examples import tried
 
 CLEAN = simulate(MarketSimulation(symbols=6, minutes=200, anomalies=()))
 OPENS = CLEAN.hours[0][0]
@@ -43,7 +44,7 @@ def others_unchanged(before: Session, after: Session, key: str) -> bool:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=tried(40), deadline=None)
 @given(
     size=st.floats(1.0, 40.0),
     minute=st.integers(31, 190),
@@ -61,7 +62,7 @@ def test_high_volume_is_exactly_as_large_as_asked(size: float, minute: int, offs
 
 
 @given(size=st.floats(0.5, 40.0), minute=st.integers(1, 190))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=tried(20), deadline=None)
 def test_a_block_is_a_multiple_of_the_clean_tail(size: float, minute: int) -> None:
     at = OPENS + minute * MINUTE + 17
     after = inject(CLEAN, "block_trade", "SIM002", at, size, rng())

@@ -17,13 +17,16 @@ from connectors.json_records import JsonRecords
 from connectors.text_records import header_of
 from tapewatch.errors import UserError
 from tapewatch.records import UNDEF_SIZE
+from tests.examples import tried
 
 NS = 1381132800464165000
 ISO = "2013-10-07T08:00:00.464165000Z"
 FLAT = {"ts_recv": NS, "ts_event": NS, "symbol": "SPY", "price": 167.41, "size": 100, "sequence": 1}
 databento: Any = import_module("tests.connectors.databento_encodings")
 
-_SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+_SLOW = settings(
+    max_examples=tried(60), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 
 
 def _written(folder: Path, data: bytes) -> Path:
@@ -171,7 +174,7 @@ _SPACED: list[Any] = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=tried(150), deadline=None)
 @given(records=columns(), spaced=st.sampled_from(_SPACED))
 def test_nulls_and_spaces_mean_what_a_parser_finds(records: list[dict[str, Any]], spaced: Any) -> None:
     """Line by line and at once, also where spaces got into strings or are no JSON."""

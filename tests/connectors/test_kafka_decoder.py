@@ -16,6 +16,7 @@ from connectors.kafka_decoder import Decoder
 from connectors.kafka_messages import Encoder
 from connectors.kafka_parts import Dataset
 from tapewatch.records import OHLCV, TRADE, UNDEF_PRICE, Array
+from tests.examples import tried
 
 Message = tuple[bytes | None, list[tuple[str, bytes | None]] | None]
 _PRICES = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, 1, -1, UNDEF_PRICE, 10**18, -(10**9)])
@@ -68,7 +69,7 @@ def cut(items: list[Message], places: list[int]) -> list[list[Message]]:
     return [items[a:b] for a, b in itertools.pairwise(edges) if a < b]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=tried(60))
 @given(trades(), st.sampled_from(["json", "dbn"]))
 def test_what_is_encoded_is_read_as_it_was(records: Array, encoding: str) -> None:
     found, refused = decoded([messages(records, encoding)])
@@ -103,7 +104,7 @@ _JUNK: st.SearchStrategy[Message] = st.one_of(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=tried(150))
 @given(trades(), st.lists(_JUNK, max_size=12), st.lists(st.integers(0, 60), max_size=4), st.randoms())
 def test_cuts_change_nothing_and_junk_stops_nothing(
     records: Array, junk: list[Message], places: list[int], random: Any
@@ -122,7 +123,7 @@ def test_cuts_change_nothing_and_junk_stops_nothing(
         assert whole[dataset] == rows
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=tried(100))
 @given(trades(), st.lists(st.tuples(st.integers(0), st.integers(0, 255)), min_size=1, max_size=4))
 def test_damaged_bytes_are_refused_or_read(records: Array, changes: list[tuple[int, int]]) -> None:
     damaged = []

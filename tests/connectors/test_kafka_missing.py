@@ -15,6 +15,7 @@ from connectors.kafka_missing import GapMarks, gaps_of
 from connectors.numbering import Unchecked
 from tapewatch.records import TRADE, Array
 from tapewatch.symbology import Symbols
+from tests.examples import tried
 
 _SYMBOLS = Symbols()
 _KEYS = ["A", "B", "C"]
@@ -51,7 +52,7 @@ def marked(records: Array, cuts: list[int]) -> dict[int, list[tuple[int, int, bo
 _LOSSES = st.lists(st.tuples(st.integers(1_200, 2_400), st.integers(1, 50)), max_size=2)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=tried(60))
 @given(_LOSSES, st.lists(st.integers(1_000, 2_499), max_size=4), st.lists(st.integers(0, 2_500), max_size=6))
 def test_cuts_change_no_mark(losses: list[tuple[int, int]], unfit: list[int], cuts: list[int]) -> None:
     records = tape(losses, unfit)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from connectors.live_position import REPLAYED_NS, LivePosition
 from tapewatch.records import EARLIEST, LATEST, SECOND, Array
+from tests.examples import tried
 
 _BEGIN = EARLIEST + 1000 * SECOND
 
@@ -49,7 +50,7 @@ def read(position: LivePosition, session: dict[str, Array], cuts: list[int]) -> 
     return new
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tried(200), deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     count=st.integers(1, 120),
@@ -84,7 +85,7 @@ def test_every_record_is_read_once(
         assert own == sorted(own)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=tried(100), deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     end=st.integers(1, 100),

@@ -19,6 +19,7 @@ from connectors.market_simulator import SESSION_MINUTES, MarketSimulation, simul
 from connectors.sessions import Session
 from tapewatch.errors import UserError
 from tapewatch.records import MINUTE, TRADE, Array
+from tests.examples import tried
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_the_order_of_the_kinds_is_of_no_consequence() -> None:
     assert there.records.tobytes() == back.records.tobytes()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=tried(40), deadline=None)
 @given(
     symbols=st.integers(1, 9),
     minutes=st.integers(1, 2 * SESSION_MINUTES + 5),

@@ -14,6 +14,7 @@ from connectors.numbering import Numbering, Unchecked, unfit
 from tapewatch.records import DAY, SECOND, TRADE, Array, Gap
 from tapewatch.surveys import survey
 from tapewatch.symbology import Interval, Symbols
+from tests.examples import tried
 
 SYMBOLS = Symbols(Interval(f"SYM{number}", number, 0, 1 << 31) for number in range(1, 10))
 MONDAY = 19_877 * DAY
@@ -113,7 +114,7 @@ def test_early_gaps_are_not_believed() -> None:
     assert gaps(np.delete(tape(3_000), slice(900, 950))) == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tried(60), deadline=None)
 @given(
     seed=st.integers(0, 99),
     publishers=st.integers(1, 3),

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from connectors.severity_drift import BINS, Drift, counted, jensen_shannon
 from tapewatch.records import HOUR, MINUTE, Array
+from tests.examples import tried
 
 _counts = hnp.arrays(np.int64, BINS, elements=st.integers(0, 1000)).filter(lambda counts: counts.sum() > 0)
 
@@ -62,7 +63,7 @@ def test_a_clock_that_runs_back_begins_a_stretch_anew() -> None:
     assert drift.divergence == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=tried(40), deadline=None)
 @given(_counts, _counts)
 def test_the_divergence_is_one(first: Array, second: Array) -> None:
     p, q = first / first.sum(), second / second.sum()
@@ -74,7 +75,7 @@ def test_the_divergence_is_one(first: Array, second: Array) -> None:
     assert (value > 1 - 1e-9) == apart
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=tried(30), deadline=None)
 @given(hnp.arrays(np.float64, st.integers(0, 60), elements=st.floats(0, 100)), st.integers(1, 40))
 def test_each_severity_is_in_one_bin(values: Array, bins: int) -> None:
     found = counted(values, bins)

@@ -21,6 +21,7 @@ from connectors.store_sqlite import SqliteStore
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS, Results, anomaly_row
 from tapewatch.errors import UserError
 from tapewatch.late_rows import LATE_FIELDS
+from tests.examples import tried
 
 make: Any = import_module("tests.connectors.made_results")
 
@@ -190,7 +191,7 @@ def described(batch: dict[str, Any]) -> Results:
     return results
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=tried(30), deadline=None)
 @given(histories(), st.randoms(use_true_random=False), st.data())
 def test_any_order_and_repetition_gives_the_same_tables(
     tmp_path_factory: pytest.TempPathFactory,
@@ -213,7 +214,7 @@ def test_any_order_and_repetition_gives_the_same_tables(
     assert contents(plain) == contents(mixed)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=tried(30), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=15), st.integers(0, 14))
 def test_told_again_from_any_place_on_gives_the_same_anomalies(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, bool]], crash: int

@@ -16,6 +16,7 @@ from connectors.sqlite import SqliteWriter
 from connectors.sqlite_schema import TABLES
 from tapewatch.documents import Anomaly, Results
 from tapewatch.records import SECOND
+from tests.examples import tried
 
 make: Any = import_module("tests.connectors.made_results")
 judge: Any = import_module("tests.operators.test_judge")
@@ -142,7 +143,7 @@ runs = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tried(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     case=judge.cases,
     lateness_ns=judge.lateness,

@@ -19,6 +19,7 @@ from connectors.sqlite_upkeep import wipe
 from connectors.store_questions import review_cursor
 from connectors.store_sqlite import SqliteStore
 from tapewatch.errors import UserError
+from tests.examples import tried
 
 make: Any = import_module("tests.connectors.made_results")
 
@@ -73,7 +74,7 @@ def test_reviews_outlive_results_and_others_tables_stay(path: Path) -> None:
     assert kept(path) == [REVIEW]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=tried(25), deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(IDS), st.sampled_from(["", "ana", "bo", None]), st.integers(0, 3)),

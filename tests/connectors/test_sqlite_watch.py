@@ -20,6 +20,7 @@ from connectors.sqlite_upkeep import wipe
 from connectors.sqlite_watch import SqliteWatch
 from connectors.store_sqlite import SqliteStore
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, to_json
+from tests.examples import tried
 
 make: Any = import_module("tests.connectors.made_results")
 
@@ -97,7 +98,7 @@ EVENTS = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=tried(40), deadline=None)
 @given(st.lists(EVENTS, max_size=30), st.integers(8, 11))
 def test_whoever_applies_what_is_told_has_the_store(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[Any, ...]], most: int

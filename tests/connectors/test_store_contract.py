@@ -29,6 +29,7 @@ from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, PAYMENT_FIELDS, SCOR
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND
 from tapewatch.settings import Settings
+from tests.examples import tried
 
 make: Any = import_module("tests.connectors.made_results")
 
@@ -373,7 +374,7 @@ WANTED = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tried(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(wanted=WANTED, order=st.sampled_from(["newest", "oldest", "worst"]), page=st.integers(1, 60))
 def test_pages_are_alike_and_make_up_the_whole(
     both: Both, wanted: dict[str, Any], order: str, page: int
@@ -394,7 +395,7 @@ def _page(store: Store, **asked: Any) -> list[Any]:
     return store.anomalies(**asked)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tried(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(wanted=WANTED, order=st.sampled_from(["newest", "oldest", "worst"]), page=st.integers(1, 20))
 def test_incidents_are_the_first_of_their_anomalies(
     both: Both, wanted: dict[str, Any], order: str, page: int

@@ -13,6 +13,7 @@ from connectors.sqlite import SqliteWriter
 from connectors.store_questions import ORDERS, Wanted, cursor
 from connectors.store_sqlite import SqliteStore
 from tapewatch.records import MINUTE
+from tests.examples import tried
 
 make: Any = import_module("tests.connectors.made_results")
 
@@ -55,7 +56,7 @@ def is_wanted(wanted: Wanted, row: dict[str, Any]) -> bool:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tried(60), deadline=None)
 @given(ANOMALIES, FILTERS, st.sampled_from(ORDERS), st.integers(1, 7))
 def test_pages_together_are_what_was_asked_for(
     tmp_path_factory: pytest.TempPathFactory,

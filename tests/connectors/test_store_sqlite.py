@@ -19,6 +19,7 @@ from connectors.store_sqlite import SqliteStore
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS
 from tapewatch.errors import UserError
 from tapewatch.records import MINUTE, SECOND
+from tests.examples import tried
 
 make: Any = import_module("tests.connectors.made_results")
 
@@ -81,7 +82,7 @@ PLACES = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=tried(25), deadline=None)
 @given(
     st.lists(PLACES, max_size=12),
     st.none() | st.sampled_from(["SPY", "QQQ", "IBM"]),

@@ -29,6 +29,7 @@ from tapewatch.errors import UserError
 from tapewatch.records import DAY, HOUR
 from tapewatch.settings import Settings
 from tapewatch.transactions import Review
+from tests.examples import tried
 
 make: Any = import_module("tests.connectors.made_results")
 NOW = make.MONDAY
@@ -49,7 +50,7 @@ def review(number: int, at: int | None = None) -> Review:
     return Review(f"t{number}", number % 2, NOW + number * HOUR if at is None else at)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=tried(50), deadline=None)
 @given(
     clocks=st.lists(st.integers(0, 30), min_size=1, max_size=8).map(sorted),
     come=st.lists(st.integers(0, 8), min_size=20, max_size=20),

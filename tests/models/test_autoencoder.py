@@ -15,6 +15,7 @@ from models.exact import on_grid
 from operators.features import LARGEST
 from operators.onnx_models import FOLDER
 from tapewatch.records import Array, Floats
+from tests.examples import tried
 
 pytest.importorskip("onnx")
 
@@ -59,7 +60,7 @@ def by_hand(network: Autoencoder, points: Array, order: Array) -> Floats:
     return ((inputs - values) * (1 / network.error)) ** 2
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=tried(20), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 40))
 def test_the_graph_computes_the_same_bits_in_any_order(network: Autoencoder, seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)

@@ -15,6 +15,7 @@ from models.bar_events import APART, KINDS, NEED_VOLUME, SIZES, SUBTLE, inject
 from operators.detector import segments_of_bars
 from operators.features import FEATURES, BarFeatures
 from tapewatch.records import MINUTE, Array
+from tests.examples import tried
 
 make: Any = import_module("tests.operators.made_bars")
 
@@ -26,7 +27,7 @@ def bars(seed: int, count: int = 900) -> Array:
     return made
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=tried(20), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), volume=st.booleans())
 def test_bars_stay_bars_and_events_keep_apart(seed: int, volume: bool) -> None:
     before = bars(seed)

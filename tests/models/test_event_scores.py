@@ -10,6 +10,7 @@ from models.bar_curves import FALSE_RATES, RECALLS, averaged, confusion, shape
 from models.bar_events import Event
 from models.event_scores import EPISODE, Stream, found, found_at, threshold_at
 from tapewatch.records import MINUTE, Floats
+from tests.examples import tried
 
 
 def stream(scores: Floats, events: list[Event]) -> Stream:
@@ -35,7 +36,7 @@ def test_an_episode_that_touches_an_event_is_not_false_and_the_bar_after_counts(
     assert (early.false, early.episodes) == (0, 1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=tried(30), deadline=None)
 @given(seed=st.integers(0, 10_000), budget=st.sampled_from([1.0, 3.0]))
 def test_the_threshold_keeps_the_budget(seed: int, budget: float) -> None:
     rng = np.random.default_rng(seed)
@@ -56,7 +57,7 @@ def test_a_perfect_score_has_an_area_of_one_and_nan_counts_nowhere() -> None:
     assert shape([stream(scores, [event(200, 203)])], "mixed") is None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=tried(30), deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_points_of_curves_are_those_of_the_whole_curve(seed: int) -> None:
     rng = np.random.default_rng(seed)

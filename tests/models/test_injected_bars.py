@@ -15,11 +15,12 @@ from models.injected_bars import APART, CONTEXT, KINDS, inject
 from operators.features import FEATURES, BarFeatures
 from tapewatch.documents import BAR, vwap
 from tapewatch.records import MINUTE, Array
+from tests.examples import tried
 
 make: Any = import_module("tests.operators.made_bars")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=tried(40), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), detailed=st.booleans())
 def test_bars_stay_bars_and_events_apart(seed: int, detailed: bool) -> None:
     bars = make.made_bars(seed, rows=1, count=900, detailed=detailed)

@@ -13,6 +13,7 @@ from models.exact import finest_steps, on_grid, require_exact
 from models.isolation_forest import export, train
 from operators.onnx_models import FOLDER
 from tapewatch.records import Array
+from tests.examples import tried
 
 pytest.importorskip("sklearn")
 pytest.importorskip("onnx")
@@ -80,7 +81,7 @@ def test_leaves_of_the_shipped_forest_add_up_exactly_in_any_order() -> None:
     assert "base_values" not in attributes
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=tried(50), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 200), largest=st.floats(0.01, 100))
 def test_sums_on_the_grid_are_exact(seed: int, count: int, largest: float) -> None:
     rng = np.random.default_rng(seed)

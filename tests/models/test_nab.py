@@ -15,6 +15,7 @@ from models.nab import bars_of, chosen, labels_of, profiles_of, read, scored, sc
 from models.nab_scoring import PROFILES, Labelled, Profile, probation, score, sigmoid
 from tapewatch.errors import UserError
 from tapewatch.records import Floats
+from tests.examples import tried
 
 
 def plainly(corpus: list[Labelled], profile: Profile, threshold: float) -> float:
@@ -41,7 +42,7 @@ def plainly(corpus: list[Labelled], profile: Profile, threshold: float) -> float
     return total
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=tried(25), deadline=None)
 @given(seed=st.integers(0, 10_000), name=st.sampled_from(sorted(PROFILES)))
 def test_the_score_is_that_of_the_best_threshold(seed: int, name: str) -> None:
     rng = np.random.default_rng(seed)

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.validation import average_precision, curve, roc_auc, youden
+from tests.examples import tried
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=tried(50), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), ties=st.booleans())
 def test_areas_are_those_of_scikit_learn(seed: int, ties: bool) -> None:
     metrics = pytest.importorskip("sklearn.metrics")

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.adwin import Adwin
+from tests.examples import tried
 
 
 def stream(seed: int) -> list[float]:
@@ -20,7 +21,7 @@ def stream(seed: int) -> list[float]:
     return [float(value) for value in values]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=tried(40), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), delta=st.sampled_from([0.002, 0.05, 1e-6]))
 def test_it_detects_what_river_detects(seed: int, delta: float) -> None:
     from river.drift import ADWIN
@@ -37,7 +38,7 @@ def test_it_detects_what_river_detects(seed: int, delta: float) -> None:
             ours = Adwin(delta)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=tried(20), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), stop=st.integers(0, 1500))
 def test_it_goes_on_from_a_snapshot(seed: int, stop: int) -> None:
     straight, resumed = Adwin(0.002), Adwin(0.002)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from operators.aggregate import aggregate, combine
 from tapewatch.documents import BAR, vwap
 from tapewatch.records import LARGEST_PRICE, TRADE, UNDEF_SIZE, Array
+from tests.examples import tried
 
 trade = st.tuples(
     st.integers(0, 1), st.integers(-LARGEST_PRICE + 1, LARGEST_PRICE - 1), st.integers(1, UNDEF_SIZE - 1),
@@ -25,7 +26,7 @@ def trades_of(rows: list[tuple[int, int, int, bytes]]) -> tuple[Array, Array, Ar
     return records, np.zeros(len(rows), np.int32), starts
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tried(200), deadline=None)
 @given(rows=st.lists(trade, min_size=1, max_size=40), cut=st.integers(0, 40))
 def test_sums_are_exact_and_parts_make_the_whole(rows: list[tuple[int, int, int, bytes]], cut: int) -> None:
     records, row, start = trades_of(rows)

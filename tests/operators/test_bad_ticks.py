@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from operators.bad_ticks import BadTicks
 from operators.price_jump import PriceJump
 from tapewatch.records import DAY, MINUTE, SECOND, TRADE, Array
+from tests.examples import tried
 
 fed: Any = import_module("tests.operators.detector_feed")
 TICK = 10_000_000
@@ -52,7 +53,7 @@ def scored(records: Array) -> dict[int, float]:
     return found
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=tried(20), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), cuts=st.lists(st.integers(0, 900), max_size=9))
 def test_scores_follow_the_definition(seed: int, cuts: list[int]) -> None:
     rng = np.random.default_rng(seed)

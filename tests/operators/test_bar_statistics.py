@@ -14,6 +14,7 @@ from operators.detector import Segments, segments_of_bars
 from operators.features import FEATURES
 from tapewatch.documents import BAR
 from tapewatch.records import HOUR, MINUTE, Array
+from tests.examples import tried
 
 
 def bars(minutes: list[int], rows: list[int] | None = None) -> Segments:
@@ -69,7 +70,7 @@ def test_the_context_says_how_lively_the_bars_around_are() -> None:
     assert one("range_10_before_last", range=[10.0, 0.0, 0.0])[-2:] == [0.0, 1.0]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=tried(15), deadline=None)
 @given(cuts=st.lists(st.integers(0, 200), max_size=6), seed=st.integers(0, 99))
 def test_any_cut_gives_the_same_bits(cuts: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -15,6 +15,7 @@ from operators.shards import ShardBatch, Splitter
 from tapewatch.records import DAY, MINUTE, OHLCV, SECOND, TRADE, Array, Tape
 from tapewatch.settings import WIDTHS
 from tapewatch.symbology import Symbols
+from tests.examples import tried
 
 Table = dict[tuple[str, str, int], dict[str, Any]]
 FIELDS = (
@@ -157,7 +158,7 @@ widths_ = st.sampled_from(
 lateness = st.sampled_from([0, 1, SECOND, 15 * SECOND, 2 * MINUTE])
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=tried(250), deadline=None)
 @given(
     records=tapes(), widths=widths_, lateness_ns=lateness, cuts=st.lists(st.integers(0, 60), max_size=20),
     resumes=st.sets(st.integers(0, 20), max_size=3), stops=st.sets(st.integers(0, 20), max_size=3),

@@ -21,6 +21,7 @@ from operators.judge import JudgeSettings
 from operators.shards import Splitter
 from tapewatch.records import DAY, MINUTE, SECOND, TRADE, UNDEF_PRICE, Array, Gap, Tape
 from tapewatch.symbology import Interval, Symbols
+from tests.examples import tried
 
 judged: Any = import_module("tests.operators.test_judge")
 SYMBOLS = Symbols(Interval(f"SYM{number}", number, 0, 1 << 31) for number in range(1, 40))
@@ -67,7 +68,7 @@ def whole(line: Any, records: Array, cuts: Sequence[int], shards: int) -> Any:
     return found.store
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=tried(25), deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     cuts=st.lists(st.integers(0, 2_500), max_size=30),

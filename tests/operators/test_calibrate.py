@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from operators.calibrate import Calibration, Verdicts
 from operators.scale import Scale
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND, Array, Floats, Int64s
+from tests.examples import tried
 
 QUICK = Scale(
     lowest=0, octaves=24, shape=0.4, spread=0.5, prior_peaks=10, warm_up=20, heaviest=0.6, learned=3.0
@@ -80,7 +81,7 @@ cases = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tried(60), deadline=None)
 @given(
     case=cases, cuts=st.lists(st.integers(0, 4_000), max_size=30), stop=st.integers(0, 30),
     budget=st.sampled_from([0.5, 1.0, 20.0]), every=st.booleans(),
@@ -100,7 +101,7 @@ def test_any_cut_and_any_resume_give_the_same_verdicts(
     assert contents(found) == contents(whole)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=tried(30), deadline=None)
 @given(case=cases)
 def test_an_instrument_does_not_depend_on_the_others(case: dict[str, int]) -> None:
     row, scores, times = tape(**case)
@@ -268,7 +269,7 @@ def test_standard_deviations_begin_from_what_is_usual() -> None:
     assert threshold[50] > 2.0 > 0.5 > threshold[-1] > 0.3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tried(60), deadline=None)
 @given(case=cases, factor=st.floats(0.5, 1e4), wait=st.integers(0, 100 * MINUTE))
 def test_looking_says_what_judging_says(case: dict[str, int], factor: float, wait: int) -> None:
     row, scores, times = tape(**case)

@@ -15,6 +15,7 @@ from operators.bar_shapes import NEED_TRADES
 from operators.detector import Segments, segments_of_bars
 from operators.features import FEATURES, LARGEST, BarFeatures, SharedFeatures
 from tapewatch.records import LARGEST_PRICE, MINUTE, UNDEF_SIZE, Array
+from tests.examples import tried
 
 make: Any = import_module("tests.operators.made_bars")
 cut_up, made_bars, whole = make.cut_up, make.made_bars, make.whole
@@ -35,7 +36,7 @@ def features_in_parts(bars: Array, at: list[int], *, resume: bool) -> list[Array
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=tried(40), deadline=None)
 @given(seed=seeds, rows=st.integers(1, 4), at=cuts, resume=st.booleans())
 def test_any_cut_and_resume_gives_the_same_bits(seed: int, rows: int, at: list[int], resume: bool) -> None:
     bars = made_bars(seed, rows, detailed=None)
@@ -44,7 +45,7 @@ def test_any_cut_and_resume_gives_the_same_bits(seed: int, rows: int, at: list[i
         assert left.tobytes() == right.tobytes()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=tried(20), deadline=None)
 @given(seed=seeds)
 def test_an_instrument_does_not_see_the_others(seed: int) -> None:
     bars = made_bars(seed, 4)
@@ -216,7 +217,7 @@ def test_no_move_is_taken_across_a_pause_or_missing_records() -> None:
 absurd = st.sampled_from([1, -1, 0, LARGEST_PRICE - 1, 1 - LARGEST_PRICE, 30_000_000_000])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tried(60), deadline=None)
 @given(
     seed=seeds,
     prices=st.lists(absurd, min_size=4, max_size=4),

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.half_space_trees import HalfSpaceTrees
+from tests.examples import tried
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=tried(30), deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     features=st.integers(1, 6),

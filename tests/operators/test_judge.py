@@ -23,6 +23,7 @@ from operators.price_jump import PriceJump
 from operators.scale import Scale
 from tapewatch.documents import ANOMALY_FIELDS
 from tapewatch.records import DAY, SECOND, TRADE, Array, Tape
+from tests.examples import tried
 
 
 class QuickBlocks(BlockTrade):
@@ -152,7 +153,7 @@ lateness = st.sampled_from([0, 1, SECOND, 12 * SECOND])
 cut = st.lists(st.integers(0, 1500), max_size=30)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=tried(40), deadline=None)
 @given(case=cases, lateness_ns=lateness, cuts=cut, shards=st.sampled_from([1, 2, 3, 7]))
 def test_any_cut_and_any_number_of_shards_give_the_same_results(
     line: Any,
@@ -172,7 +173,7 @@ def test_any_cut_and_any_number_of_shards_give_the_same_results(
     assert differences(found.store, wanted) == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=tried(40), deadline=None)
 @given(
     case=cases, lateness_ns=lateness, cuts=cut, ends=st.sets(st.integers(0, 30), max_size=4), crash=st.integers(0, 30),
     back=st.integers(1, 6),

@@ -17,6 +17,7 @@ from operators.detector import Logic
 from operators.features import FEATURES, BarFeatures
 from operators.online import HalfSpaceTrees, bounded
 from tapewatch.records import MINUTE
+from tests.examples import tried
 
 make: Any = import_module("tests.operators.made_bars")
 
@@ -50,7 +51,7 @@ def test_scores_are_those_of_a_river_model_per_instrument(seed: int) -> None:
         assert seen > 25
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=tried(25), deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     at=st.lists(st.integers(0, 2500), max_size=12),

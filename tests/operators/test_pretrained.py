@@ -26,6 +26,7 @@ from operators.pretrained import (
     known_features,
 )
 from tapewatch.records import MINUTE, Array
+from tests.examples import tried
 
 make: Any = import_module("tests.operators.made_bars")
 DETECTORS = (IsolationForest, Autoencoder)
@@ -38,7 +39,7 @@ def points(seed: int, count: int) -> Array:
     return values
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=tried(40), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 300), begin=st.integers(0, 200))
 def test_a_score_does_not_depend_on_its_batch(seed: int, size: int, begin: int) -> None:
     values = points(seed, 500)
@@ -57,7 +58,7 @@ def test_a_score_does_not_depend_on_its_batch(seed: int, size: int, begin: int) 
 
 
 @pytest.mark.parametrize("kind", DETECTORS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=tried(15), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), at=st.lists(st.integers(0, 2500), max_size=12), resume=st.booleans())
 def test_any_cut_and_resume_gives_the_same_bits(
     kind: type[FeatureDetector], seed: int, at: list[int], resume: bool

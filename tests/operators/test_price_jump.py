@@ -13,6 +13,7 @@ from operators.detector import segments_of_bars
 from operators.price_jump import PriceJump
 from tapewatch.documents import BAR
 from tapewatch.records import HOUR, LARGEST_PRICE, MINUTE, Array
+from tests.examples import tried
 
 MONDAY = 19_877 * 24 * HOUR
 TICK = 10_000_000
@@ -39,7 +40,7 @@ def scored(made: Array, after_break: Any = None, cuts: Any = (), **settings: Any
     return np.concatenate(found)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=tried(30), deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     cuts=st.lists(st.integers(0, 150), max_size=6),

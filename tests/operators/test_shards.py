@@ -12,11 +12,12 @@ from operators.shards import Splitter, shard_of
 from tapewatch.records import DAY, TRADE, Tape
 from tapewatch.surveys import survey
 from tapewatch.symbology import Interval, Symbols
+from tests.examples import tried
 
 DAY_0 = 19_000
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=tried(150), deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1), count=st.integers(0, 200), shards=st.integers(1, 9),
     largest=st.sampled_from([3, 5_000, 2**22, 2**32 - 1]), days=st.integers(1, 3), cuts=st.lists(st.integers(0, 200), max_size=4),

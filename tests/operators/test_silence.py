@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from operators.feed_integrity import FeedIntegrity
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND, TRADE, Array, Int64s
+from tests.examples import tried
 
 fed: Any = import_module("tests.operators.detector_feed")
 MONDAY = 19_877 * DAY
@@ -37,7 +38,7 @@ def said(times: Any, **limits: float) -> dict[int, tuple[float, bool]]:
     return {place[1]: what for place, what in feed.said.items()}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=tried(20), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), every=st.sampled_from([SECOND // 50, SECOND, 40 * SECOND]))
 def test_scores_follow_the_definition(seed: int, every: int) -> None:
     rng = np.random.default_rng(seed)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from operators.tail_tables import BINS, BLOCK, TailTables, bins_of, prior_of
 from tapewatch.records import Array
+from tests.examples import tried
 
 PRIOR = prior_of(bins_of(np.random.default_rng(0).exponential(size=(20_000, 2)).astype(np.float32)))
 ROW = np.zeros(1, np.int64)
@@ -21,7 +22,7 @@ def decades(values: Array, cuts: list[int], weight: float = 50.0) -> Array:
     return np.concatenate(parts)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=tried(15), deadline=None)
 @given(seed=st.integers(0, 1_000), cuts=st.lists(st.integers(0, 400), max_size=6))
 def test_no_cut_changes_a_bit(seed: int, cuts: list[int]) -> None:
     values = np.random.default_rng(seed).exponential(size=(400, 2)).astype(np.float32)

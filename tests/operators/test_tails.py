@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from operators.scale import Scale
 from operators.tails import ONE, Histograms, Tail
 from tapewatch.records import Array, Floats
+from tests.examples import tried
 
 SCALE = Scale(lowest=0, octaves=24, shape=0.4, spread=0.5, prior_peaks=50, warm_up=100, heaviest=0.6)
 
@@ -32,7 +33,7 @@ def sample(seed: int, count: int, index: float) -> Floats:
     return 50.0 * (1.0 - np.random.default_rng(seed).random(count)) ** (-1.0 / index)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=tried(80), deadline=None)
 @given(rows=rows, rare=st.floats(1e-9, 0.5))
 def test_a_row_does_not_depend_on_its_neighbours(rows: list[tuple[int, int, float]], rare: float) -> None:
     counts = counted(*(sample(*row) for row in rows))
@@ -44,7 +45,7 @@ def test_a_row_does_not_depend_on_its_neighbours(rows: list[tuple[int, int, floa
         assert (alone.body(8)[0] == together.body(8)[i]).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tried(60), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 2_000), rare=st.floats(1e-4, 0.9))
 def test_the_body_is_that_of_the_sample(seed: int, count: int, rare: float) -> None:
     scores = sample(seed, count, 2.0)
@@ -92,7 +93,7 @@ def test_an_empty_row_has_a_tail_that_says_nothing() -> None:
     assert np.isfinite(tail.quantile(1e-3))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=tried(40), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_neither_where_sums_are_too_long_to_be_exact(seed: int) -> None:
     scale = Scale(lowest=-4, octaves=40, shape=0.4, spread=0.5, prior_peaks=50, warm_up=100)

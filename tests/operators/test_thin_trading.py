@@ -17,6 +17,7 @@ from operators.scale import Scale
 from operators.thin_trading import LEAST_SEVERITY, ThinTrading
 from tapewatch.documents import BAR
 from tapewatch.records import DAY, HOUR, MINUTE, TRADE, Array
+from tests.examples import tried
 
 NAMES = ["SYM0", "SYM1", "SYM2"]
 
@@ -62,7 +63,7 @@ def test_a_session_long_ago_is_forgotten() -> None:
     assert not thin[-100:].any()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=tried(25), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), cuts=st.lists(st.integers(0, 400), max_size=6))
 def test_any_cut_and_resume_say_the_same(seed: int, cuts: list[int]) -> None:
     rng = np.random.default_rng(seed)

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.windows import SlidingWindows, median_and_spread, quantile
+from tests.examples import tried
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tried(60), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 4), span=st.integers(1, 9))
 def test_windows_and_sums_are_those_of_each_row(seed: int, rows: int, span: int) -> None:
     rng = np.random.default_rng(seed)
@@ -40,7 +41,7 @@ def test_sums_that_overflow_on_the_way_are_right() -> None:
     assert windows.sums(joined).tolist() == [[large] * 4]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tried(60), deadline=None)
 @given(values=st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=30), unknown=st.integers(0, 5))
 def test_spread_is_robust_and_ignores_what_is_unknown(values: list[float], unknown: int) -> None:
     window = np.array([[*values, *[np.nan] * unknown]], np.float32)
