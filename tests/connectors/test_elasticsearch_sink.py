@@ -160,7 +160,8 @@ def test_templates_are_put_once_and_those_of_another_version_refused(elasticsear
     client.indices.put_index_template(name=name, index_patterns=[f"{name}-*"], version=99, priority=200)
     for prepare in (ensure, create):
         with pytest.raises(
-            UserError, match=rf"bars .*is of version 99, this program reads and writes version {SCHEMA_VERSION}"
+            UserError,
+            match=rf"bars .*is of version 99, this program reads and writes version {SCHEMA_VERSION}",
         ):
             prepare(client, elasticsearch_settings)
     client.close()
