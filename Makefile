@@ -12,8 +12,8 @@ DATA ?=
 PAYMENTS ?= $(wildcard $(addsuffix /transactions/*,$(TAPEWATCH_TEST_DATA)))
 SPEED ?= 60
 PORT ?= 8501
-# More than there are cores, as many tests wait; servers need a core themselves.
-TESTERS = $(shell n=$$(nproc 2>/dev/null || echo 2); more=$(if $(TAPEWATCH_REQUIRE_SERVICES),1,2); echo $$((n + more < 5 ? n + more : 5)))
+# One more than there are cores: many tests wait for a server.
+TESTERS = $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n + 1 : 4)))
 STREAMLIT := $(BIN)/streamlit run dashboard/app.py --server.address 127.0.0.1 --server.port $(PORT) \
 	--server.showEmailPrompt false --browser.gatherUsageStats false --client.toolbarMode minimal
 
