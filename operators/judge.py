@@ -25,8 +25,8 @@ from tapewatch.settings import WIDTHS, Width
 STATE_VERSION = 6
 #: What each detector makes of the bars of one width, by its name: severities and scores.
 _Opinions: TypeAlias = dict[str, dict[str, tuple[Floats, Floats]]]
-#: Of the bars of each width, which are thin.
-_Thin: TypeAlias = dict[str, Array]
+#: The bars of one width, and which of them are thin.
+_Windows: TypeAlias = tuple[Segments, Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +117,12 @@ class Judge:
         settled: list[tuple[str, int]] = []
         opinions: _Opinions = {}
         breaks = self._breaks.on_batch(batch)
-        thin = self._are_thin(batch.closed, batch.names, learn=True)
+        closed = self._windows(batch.closed, batch.names, learn=True)
         for order, detector in enumerate(self._settings.detectors):
             if detector.bar_width is None:
                 judged = self._records(detector, order, batch, breaks)
             else:
-                judged = self._bars(detector, order, batch, opinions, thin)
+                judged = self._bars(detector, order, closed, opinions)
             if judged is None:
                 continue
             if judged.width_ns:
@@ -136,19 +136,23 @@ class Judge:
                 self._early.stands([(d.id, alarm.row) for d in self._settings.detectors], anomaly)
         self._early.settle(settled, batch.names, outcome)
         opinions = {}
-        thin = self._are_thin({w: shown.bars for w, shown in batch.open.items()}, batch.names, learn=False)
+        shown = self._windows({w: some.bars for w, some in batch.open.items()}, batch.names, learn=False)
         for order, detector in enumerate(self._settings.detectors):
-            shown = batch.open.get(detector.bar_width or "")
-            if shown is not None and len(shown.bars):
-                self._unfinished(detector, order, batch, shown.bars, opinions, thin, outcome)
+            windows = shown.get(detector.bar_width or "")
+            if windows is not None:
+                self._unfinished(detector, order, batch, windows, opinions, outcome)
         return self._results(batch, outcome, scores)
 
-    def _are_thin(self, bars: Mapping[str, Array], names: Sequence[str], *, learn: bool) -> _Thin:
-        return {
-            width: self._thin[width].thin(segments_of_bars(some, names), learn=learn)
-            for width, some in bars.items()
-            if width in self._thin and len(some)
-        }
+    def _windows(
+        self, bars: Mapping[str, Array], names: Sequence[str], *, learn: bool
+    ) -> dict[str, _Windows]:
+        """Return the bars that detectors read, by width, as all of them are given them."""
+        found = {}
+        for width, some in bars.items():
+            if width in self._thin and len(some):
+                segments = segments_of_bars(some, names, self._breaks.touched(some, WIDTHS[width]))
+                found[width] = segments, self._thin[width].thin(segments, learn=learn)
+        return found
 
     def _records(
         self, detector: Detector, order: int, batch: BarBatch, breaks: Breaks | None
@@ -168,25 +172,24 @@ class Judge:
         return Judged(detector, order, scores.judged, scores, verdicts, known, scores.decided)
 
     def _bars(
-        self, detector: Detector, order: int, batch: BarBatch, opinions: _Opinions, thin: _Thin
+        self, detector: Detector, order: int, closed: Mapping[str, _Windows], opinions: _Opinions
     ) -> Judged | None:
         width = detector.bar_width or "1m"
-        bars = batch.closed.get(width)
-        if bars is None or not len(bars):
+        if width not in closed:
             return None
-        segments, scores = self._scored(detector, bars, batch, opinions)
-        verdicts = _of_note(self._judge(detector, segments, scores), thin[width])
+        windows, thin = closed[width]
+        segments, scores = self._scored(detector, windows, opinions)
+        verdicts = _of_note(self._judge(detector, segments, scores), thin)
         if width in self._together:
             opinions.setdefault(width, {})[detector.id] = verdicts.severity, scores.score
         known = segments.times + WIDTHS[width] + self._settings.lateness_ns
         return Judged(detector, order, segments, scores, verdicts, known)
 
     def _scored(
-        self, detector: Detector, bars: Array, batch: BarBatch, opinions: _Opinions, *, learn: bool = True
+        self, detector: Detector, segments: Segments, opinions: _Opinions, *, learn: bool = True
     ) -> tuple[Segments, Scores]:
         """Return bars and their scores, of which there are none where records are missing."""
         width = detector.bar_width or "1m"
-        segments = segments_of_bars(bars, batch.names, self._breaks.touched(bars, WIDTHS[width]))
         if detector.reads == "severities":
             told = opinions.get(width, {}).items()
             rare, raw = ({name: pair[i] for name, pair in told} for i in (0, 1))
@@ -216,9 +219,8 @@ class Judge:
         detector: Detector,
         order: int,
         batch: BarBatch,
-        bars: Array,
+        windows: _Windows,
         opinions: _Opinions,
-        thin: _Thin,
         outcome: Outcome,
     ) -> None:
         """Judge windows that are not over from what is known, and learn nothing.
@@ -226,13 +228,14 @@ class Judge:
         All windows of an instrument that stand in public are among them, so that what was told of it before
         is told anew, or taken back for good.
         """
-        segments, scores = self._scored(detector, bars, batch, opinions, learn=False)
+        shown, thin = windows
+        segments, scores = self._scored(detector, shown, opinions, learn=False)
         verdicts = self._calibrations[detector.id].look(segments.row_of, scores.score, segments.times)
         verdicts = _only_of(verdicts, scores.score >= detector.least)
-        verdicts = _of_note(verdicts, thin[detector.bar_width or ""])
+        verdicts = _of_note(verdicts, thin)
         if detector.bar_width in self._together:
             opinions.setdefault(detector.bar_width or "", {})[detector.id] = verdicts.severity, scores.score
-        judged = Judged(detector, order, segments, scores, verdicts, np.zeros(len(bars), np.int64))
+        judged = Judged(detector, order, segments, scores, verdicts, np.zeros(len(segments.items), np.int64))
         rows = {(detector.id, int(row)) for row in segments.rows}
         self._early.settle(sorted(rows), batch.names, outcome)
         ahead: Ahead = {}
