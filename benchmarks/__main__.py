@@ -81,9 +81,11 @@ def _flow(tape: Path, folder: Path, bars: str, detectors: dict[str, str]) -> Pre
     def prepare() -> Callable[[], object]:
         forget(folder)
         os.environ["TAPEWATCH_SINKS__BARS"] = bars
-        os.environ |= detectors
+        # One shard is what `python -m bytewax.run` takes for one worker without a recovery store.
+        passing = {"TAPEWATCH_SHARDS": "1", **detectors}
+        os.environ |= passing
         flow = market(load())
-        for name in detectors:
+        for name in passing:
             del os.environ[name]
         return lambda: start(flow)
 

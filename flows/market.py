@@ -15,6 +15,7 @@ from flows.sinks import sinks_of
 from operators.dataflow import judge, shard, source, store, windowed_bars
 from operators.detectors import detectors
 from operators.judge import JudgeSettings
+from tapewatch.cluster import shards_of_run
 from tapewatch.log import log
 from tapewatch.records import Tape
 from tapewatch.settings import WIDTHS, Settings
@@ -31,15 +32,17 @@ def market(settings: Settings) -> Dataflow:
         flow="market",
         source=settings.source.name,
     )
+    parts = settings.shards
+    number = shards_of_run(parts)
     live = settings.source.kind in ("kafka", "live")
-    metrics = metrics_of(settings, "market", settings.source.name, settings.shards, live=live)
-    sinks = sinks_of(settings, settings.source.name, settings.shards, metrics)
-    origin = _origin(settings, judging, slots=settings.shards * len(sinks))
+    metrics = metrics_of(settings, "market", settings.source.name, number, live=live)
+    sinks = sinks_of(settings, settings.source.name, number, metrics)
+    origin = _origin(settings, judging, slots=number * len(sinks))
 
     flow = Dataflow("market")
     tape = source("tape", flow, timed(origin, metrics))
-    shards = shard("shards", tape, settings.shards)
-    bars = windowed_bars("bars", shards, judging.widths, judging.lateness_ns)
+    shards = shard("shards", tape, number)
+    bars = windowed_bars("bars", shards, judging.widths, judging.lateness_ns, parts)
     judged = judge("judge", bars, judging)
     store("results", judged, sinks)
     return flow

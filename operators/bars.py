@@ -16,13 +16,13 @@ from operators import shown as shown_
 from operators.aggregate import aggregate, combine
 from operators.late import Late, LateLog
 from operators.ordered import Ordered
-from operators.shards import ShardBatch
+from operators.shards import ShardBatch, shard_of
 from operators.shown import Shown
 from tapewatch.documents import BAR
 from tapewatch.records import Array, Int64s
 from tapewatch.settings import WIDTHS
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 _NEVER = -(2**62)
 
 
@@ -56,6 +56,8 @@ class BarBatch:
         is shown or closed, all that have been shown and are still open are shown again.
     late
         Records that came after their window was closed; they are in no bar.
+    counters
+        Totals so far by part of the instruments, and by name.
     """
 
     batch: ShardBatch
@@ -65,7 +67,7 @@ class BarBatch:
     closed: dict[str, Array] = field(default_factory=dict)
     open: dict[str, Windows] = field(default_factory=dict)
     late: Late | None = None
-    counters: dict[str, int] = field(default_factory=dict)
+    counters: dict[int, dict[str, int]] = field(default_factory=dict)
 
 
 class WindowedBars:
@@ -79,6 +81,9 @@ class WindowedBars:
         How long a window waits for late records of its instrument.
     resume
         A `snapshot` to go on from.
+    parts
+        Into how many parts instruments are counted: as many in every run, however many shards it has, so that
+        what one run counted stands where another one counts it anew.
 
     Examples
     --------
@@ -87,11 +92,15 @@ class WindowedBars:
     """
 
     def __init__(
-        self, widths: tuple[str, ...], lateness_ns: int, resume: dict[str, Any] | None = None
+        self,
+        widths: tuple[str, ...],
+        lateness_ns: int,
+        resume: dict[str, Any] | None = None,
+        parts: int = 1,
     ) -> None:
         self.widths = tuple(width for width in WIDTHS if width in widths)
         self._widths_ns = [WIDTHS[width] for width in self.widths]
-        self._lateness = lateness_ns
+        self._lateness, self._parts = lateness_ns, parts
         self._names: list[str] = []
         self._rows: dict[str, int] = {}
         self._clocks: Int64s = np.zeros(0, np.int64)
@@ -101,7 +110,7 @@ class WindowedBars:
         self._clock = 0
         #: Level of the finest width the tape can tell: bars that come in make no finer ones.
         self._finest = 0
-        self._counters: dict[str, int] = {}
+        self._counters: dict[int, dict[str, int]] = {}
         self._last: ShardBatch | None = None
         if resume is not None:
             self._resume(resume)
@@ -109,7 +118,7 @@ class WindowedBars:
     def _resume(self, saved: dict[str, Any]) -> None:
         self._names, self._clocks, self._clock = list(saved["names"]), saved["clocks"].copy(), saved["clock"]
         self._rows = {name: row for row, name in enumerate(self._names)}
-        self._counters, self._last = dict(saved["counters"]), saved["last"]
+        self._counters, self._last = _copied(saved["counters"]), saved["last"]
         if self._last is not None:
             self._finest = sum(width < self._last.width_ns for width in self._widths_ns)
         self._open = [
@@ -129,7 +138,7 @@ class WindowedBars:
             "open": {width: bars.copy() for width, bars in zip(self.widths, self._open, strict=True)},
             "shown": {width: shown.snapshot() for width, shown in zip(self.widths, self._shown, strict=True)},
             "late": self._late.snapshot(),
-            "counters": dict(self._counters),
+            "counters": _copied(self._counters),
             "last": self._last,
         }
 
@@ -154,7 +163,7 @@ class WindowedBars:
                 is_late = start + (base + self._lateness) <= before
                 if is_late.any():
                     late = self._late.take(row_of[is_late], records[is_late], before[is_late])
-                    self._count("late_records", len(late.rows))
+                    self._count_late(late.rows)
                     keep = ~is_late
                     records, row_of, start = records[keep], row_of[keep], start[keep]
                 order = np.lexsort((start, row_of))
@@ -164,7 +173,7 @@ class WindowedBars:
             self._count_unmapped(batch)
         closed = self._close(fresh)
         shown = self._overtaken(closed)
-        return BarBatch(batch, rows, self._names, reached, closed, shown, late, dict(self._counters))
+        return BarBatch(batch, rows, self._names, reached, closed, shown, late, _copied(self._counters))
 
     def on_eof(self) -> BarBatch | None:
         """Return every open window, marked as unfinished unless the partition's clock has passed it."""
@@ -176,7 +185,7 @@ class WindowedBars:
             self._shown[level].all(bars, over)
             shown[self.widths[level]] = Windows(bars, over)
         nothing = np.zeros(0, np.int64)
-        return BarBatch(self._last, nothing, self._names, nothing, {}, shown, None, dict(self._counters))
+        return BarBatch(self._last, nothing, self._names, nothing, {}, shown, None, _copied(self._counters))
 
     def _locate(self, keys: list[str]) -> Array:
         rows = np.array([self._rows.setdefault(key, len(self._rows)) for key in keys], np.int32)
@@ -264,16 +273,27 @@ class WindowedBars:
                 shown[width] = Windows(bars[show], over[show])
         return shown
 
-    def _count(self, name: str, number: int) -> None:
-        self._counters[name] = self._counters.get(name, 0) + number
+    def _count(self, name: str, key: str, number: int) -> None:
+        counters = self._counters.setdefault(shard_of(key, self._parts), {})
+        counters[name] = counters.get(name, 0) + number
+
+    def _count_late(self, rows: Array) -> None:
+        for row, number in zip(
+            *(found.tolist() for found in np.unique(rows, return_counts=True)), strict=True
+        ):
+            self._count("late_records", self._names[row], number)
 
     def _count_unmapped(self, batch: ShardBatch) -> None:
         for i, key in enumerate(batch.keys):
             if key.isdigit():
-                self._count("unmapped_records", int(batch.starts[i + 1] - batch.starts[i]))
+                self._count("unmapped_records", key, int(batch.starts[i + 1] - batch.starts[i]))
 
 
 _NONE = np.empty(0, BAR)
+
+
+def _copied(counters: dict[int, dict[str, int]]) -> dict[int, dict[str, int]]:
+    return {part: dict(counted) for part, counted in counters.items()}
 
 
 def _without_records(batch: ShardBatch) -> ShardBatch:

@@ -43,12 +43,15 @@ def shard(step_id: str, up: Stream[Tape], shards: int) -> KeyedStream[ShardBatch
 
 @operator
 def windowed_bars(
-    step_id: str, up: KeyedStream[ShardBatch], widths: tuple[str, ...], lateness_ns: int
+    step_id: str, up: KeyedStream[ShardBatch], widths: tuple[str, ...], lateness_ns: int, parts: int
 ) -> KeyedStream[BarBatch]:
-    """Bars of every width; the records pass through beside those that they completed."""
+    """Bars of every width; the records pass through beside those that they completed.
+
+    Instruments are counted in ``parts`` parts, however many shards there are.
+    """
 
     def build(resume: State | None) -> _Bars:
-        return _Bars(WindowedBars(widths, lateness_ns, _same_version(resume, bars_.STATE_VERSION)))
+        return _Bars(WindowedBars(widths, lateness_ns, _same_version(resume, bars_.STATE_VERSION), parts))
 
     return op.stateful_batch("bars", up, build)
 

@@ -272,16 +272,23 @@ class Judge:
                 ],
                 late=late_table(batch),
                 scores=scores,
-                counters=batch.counters,
+                counters=batch.counters.get(source.shard, {}),
                 seq=source.seq,
                 credit=source.credit,
                 clock=source.clock,
             )
         ]
+        counted = {
+            f"{source.partition}/{part}": counters
+            for part, counters in batch.counters.items()
+            if part != source.shard
+        }
         if source.counters:
-            results.append(
-                Results(source.partition, source.shard, source.dataset, flow, counters=source.counters)
-            )
+            counted[source.partition] = source.counters
+        results += [
+            Results(partition, source.shard, source.dataset, flow, counters=counters)
+            for partition, counters in counted.items()
+        ]
         return results
 
 

@@ -34,13 +34,9 @@ def peers() -> list[str] | None:
 
     None if it cannot be told, because the dataflow is not run by ``python -m bytewax.run``.
     """
-    if Path(sys.argv[0]).parts[-2:] != ("bytewax", "run.py"):
+    asked, env = _asked(), os.environ
+    if asked is None:
         return None
-    env = os.environ
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("-i", "--process-id", default=env.get("BYTEWAX_PROCESS_ID"))
-    parser.add_argument("-a", "--addresses", default=env.get("BYTEWAX_ADDRESSES"))
-    asked, _ = parser.parse_known_args(sys.argv[1:])
     number, addresses = asked.process_id, asked.addresses
     if number is None and "BYTEWAX_POD_NAME" in env:
         number = env["BYTEWAX_POD_NAME"].rpartition("-")[2]
@@ -49,6 +45,41 @@ def peers() -> list[str] | None:
     if number is None or addresses is None:
         return []
     return [address for place, address in enumerate(addresses.split(";")) if str(place) != str(number)]
+
+
+def shards_of_run(shards: int) -> int:
+    """Return into how many parts this run splits instruments, of which the settings want ``shards``.
+
+    A recovery store holds a state of each, so with one there are as many as the settings say. Without one the
+    fewest that keep all workers busy do: every batch costs less the fewer there are, and no result depends on
+    their number.
+
+    Examples
+    --------
+    >>> shards_of_run(4)  # who runs this is unknown
+    4
+    """
+    asked = _asked()
+    if asked is None or asked.recovery_directory is not None:
+        return shards
+    try:
+        workers = int(asked.workers_per_process) * (len(peers() or []) + 1)
+    except ValueError:
+        return shards  # Bytewax says what is wrong
+    return workers if workers > 0 and shards % workers == 0 else shards
+
+
+def _asked() -> argparse.Namespace | None:
+    """Return what ``python -m bytewax.run`` was asked for, None if it is not what runs."""
+    if Path(sys.argv[0]).parts[-2:] != ("bytewax", "run.py"):
+        return None
+    env = os.environ
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("-i", "--process-id", default=env.get("BYTEWAX_PROCESS_ID"))
+    parser.add_argument("-a", "--addresses", default=env.get("BYTEWAX_ADDRESSES"))
+    parser.add_argument("-w", "--workers-per-process", default=env.get("BYTEWAX_WORKERS_PER_PROCESS", "1"))
+    parser.add_argument("-r", "--recovery-directory", default=env.get("BYTEWAX_RECOVERY_DIRECTORY"))
+    return parser.parse_known_args(sys.argv[1:])[0]
 
 
 def begin() -> None:

@@ -75,7 +75,8 @@ class Line:
     def _built(self, saved: Any) -> tuple[WindowedBars, Judge]:
         bars, judge = (None, None) if saved is None else saved
         settings = self.settings
-        return WindowedBars(settings.widths, settings.lateness_ns, bars), Judge(settings, judge)
+        parts = 2 * self.shards
+        return WindowedBars(settings.widths, settings.lateness_ns, bars, parts), Judge(settings, judge)
 
     def feed(self, tape: Tape) -> None:
         """Take one batch."""

@@ -16,6 +16,7 @@ import pytest
 import zstandard
 
 from connectors.dbn_writer import metadata
+from operators.shards import shard_of
 from tapewatch.records import DAY, TRADE, Array
 
 Flow = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -226,7 +227,7 @@ def test_counters_count_once_also_after_a_resume(
     quote = records[:40].copy()
     quote["action"] = b"A"
     unmapped, late = records[:13].copy(), records[:17].copy()
-    unmapped["price"], unmapped["instrument_id"], unmapped["ts_recv"] = 10**9, 77, records["ts_recv"][-1]
+    unmapped["price"], unmapped["instrument_id"], unmapped["ts_recv"] = 10**9, 78, records["ts_recv"][-1]
     unmapped["ts_event"] = unmapped["ts_recv"]
     late["instrument_id"] = records["instrument_id"][-1]
     late["price"], late["size"] = 10**9, 1
@@ -247,6 +248,10 @@ def test_counters_count_once_also_after_a_resume(
         **strange, "records": 20_000 + 13 + 17, "unmapped_records": 13, "late_records": 17, "not_a_trade": 40,
     }  # fmt: skip
     assert counted == wanted
+    # Without a recovery store there is one shard instead of four: it counts the same parts of the instruments.
+    assert shard_of("78", 4) != 0
+    assert run_market(tmp_path, [path], **SETTINGS).returncode == 0
+    assert dict(tables(tmp_path / "results.db")["counters"]) == wanted
 
 
 @pytest.mark.parametrize("name", ["connectors.files._STATE_VERSION", "operators.judge.STATE_VERSION"])

@@ -70,7 +70,7 @@ VARIANTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "-w 3": (["-w", "3"], {}),
     "batches of 777": ([], {"source__batch_records": "777"}),
     "one batch": (["-w", "2"], {"source__batch_records": "4000000"}),
-    "one shard": ([], {"shards": "1"}),
+    "two of eight shards": (["-w", "2"], {"shards": "8"}),
     "seven shards": (["-w", "2"], {"shards": "7"}),
     "another hash seed": ([], {"env": {"PYTHONHASHSEED": "12345"}}),
 }

@@ -187,7 +187,7 @@ def test_bars_are_those_of_the_reference_for_any_cut(
     final = logic.on_eof()
     if final is not None:
         shown.take(final)
-        assert final.counters.get("late_records", 0) == len(late) == late_records
+        assert final.counters.get(0, {}).get("late_records", 0) == len(late) == late_records
     assert shown.late == late
     assert shown.table == {place: {**bar} for place, bar in wanted.items()}
     assert set(shown.closed) == {place for place, bar in wanted.items() if bar["closed"]}

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tapewatch.cluster import peers
+from tapewatch.cluster import peers, shards_of_run
 
+_CLUSTER = ("PROCESS_ID", "ADDRESSES", "POD_NAME", "STATEFULSET_NAME", "HOSTFILE_PATH")
 TWO = "10.0.0.1:4;10.0.0.2:5"
 
 
 @pytest.fixture(autouse=True)
 def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PROCESS_ID", "ADDRESSES", "POD_NAME", "STATEFULSET_NAME", "HOSTFILE_PATH"):
+    for name in (*_CLUSTER, "WORKERS_PER_PROCESS", "RECOVERY_DIRECTORY"):
         monkeypatch.delenv(f"BYTEWAX_{name}", raising=False)
 
 
@@ -38,6 +39,27 @@ def run_with(monkeypatch: pytest.MonkeyPatch, *args: str) -> list[str] | None:
 )
 def test_flags(args: list[str], wanted: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_with(monkeypatch, *args) == wanted
+
+
+@pytest.mark.parametrize(
+    ("args", "wanted"),
+    [
+        ("", 1), ("-w 2", 2), ("-w3", 4), ("-w 4", 4), ("-w 8", 4), ("-w 0", 4), ("-w x", 4),
+        ("-r rec -s 0 -b 0", 4), ("-w 2 --recovery-directory=rec", 4),
+        (f"-i 0 -a {TWO}", 2), (f"-i 0 -a {TWO} -w 2", 4), (f"-i 0 -a {TWO} -r rec", 4),
+    ],
+)  # fmt: skip
+def test_shards_of_a_run(args: str, wanted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_with(monkeypatch, *args.split())
+    assert shards_of_run(4) == wanted
+
+
+def test_shards_of_a_run_by_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BYTEWAX_WORKERS_PER_PROCESS", "2")
+    run_with(monkeypatch)
+    assert shards_of_run(4) == 2
+    monkeypatch.setenv("BYTEWAX_RECOVERY_DIRECTORY", "rec")
+    assert shards_of_run(4) == 4
 
 
 def test_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
