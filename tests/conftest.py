@@ -37,15 +37,17 @@ _SERVERS = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what shares a server, else a file, in one of the processes that ``-n`` asks for.
+    """Keep what shares a server in one of the processes that ``-n`` asks for.
 
     What needs the Elasticsearch with users comes last: of the two only one is up, and to change takes long.
     """
     items.sort(key=lambda item: "secured_elasticsearch" in getattr(item, "fixturenames", ()))
     for item in items:
         servers = [_SERVERS[name] for name in getattr(item, "fixturenames", ()) if name in _SERVERS]
-        item.add_marker(pytest.mark.xdist_group(servers[0] if servers else str(item.path)))
+        if servers:
+            item.add_marker(pytest.mark.xdist_group(servers[0]))
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ from connectors.market_simulator import MarketSimulation, simulate
 from connectors.sqlite import SqliteWriter
 from connectors.store_sqlite import SqliteStore
 
+pytestmark = pytest.mark.xdist_group("browser")  # what they share takes seconds to make
+
 pytest.importorskip("playwright")
 make: Any = import_module("tests.connectors.made_results")
 served: Any = import_module("tests.dashboard.served")

@@ -13,6 +13,8 @@ import pytest
 
 from connectors.sqlite import SqliteWriter
 
+pytestmark = pytest.mark.xdist_group("browser of payments")  # what they share takes seconds to make
+
 pytest.importorskip("playwright")
 pages: Any = import_module("tests.dashboard.test_browser")
 served: Any = import_module("tests.dashboard.served")

@@ -19,6 +19,8 @@ from connectors.dbn_writer import metadata
 from operators.shards import shard_of
 from tapewatch.records import DAY, TRADE, Array
 
+pytestmark = pytest.mark.xdist_group("market crash")  # what they share takes seconds to make
+
 Flow = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]
 Tables = Callable[[Path], dict[str, list[Any]]]

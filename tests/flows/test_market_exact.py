@@ -22,6 +22,8 @@ from connectors.market_simulator import MarketSimulation, simulate
 from operators.detectors import detectors
 from tapewatch.records import DAY
 
+pytestmark = pytest.mark.xdist_group("market exact")  # what they share takes seconds to make
+
 Flow = Callable[..., "subprocess.CompletedProcess[str]"]
 Tables = Callable[[Path], dict[str, list[Any]]]
 #: So that there are many anomalies, of both detectors, and every score is compared.

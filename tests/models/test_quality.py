@@ -22,6 +22,8 @@ from operators.judge import JudgeSettings
 from tapewatch.errors import UserError
 from tapewatch.records import HOUR, MINUTE, SECOND, UNDEF_PRICE
 
+pytestmark = pytest.mark.xdist_group("quality")  # what they share takes seconds to make
+
 
 def only_two(budget: float = 1.0) -> JudgeSettings:
     """Return the two detectors alone, which is quicker."""

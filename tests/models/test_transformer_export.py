@@ -13,7 +13,10 @@ from operators.bar_windows import COLUMNS, WINDOW
 from tapewatch.records import Array
 
 # jax2onnx asks Flax in a way that Flax is giving up.
-pytestmark = pytest.mark.filterwarnings("ignore:'.value' access:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:'.value' access:DeprecationWarning"),
+    pytest.mark.xdist_group("transformer export"),  # what they share takes seconds to make
+]
 for module in ("jax", "flax", "onnx", "jax2onnx"):
     pytest.importorskip(module)
 
