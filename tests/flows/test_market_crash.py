@@ -18,6 +18,7 @@ import zstandard
 from connectors.dbn_writer import metadata
 from operators.shards import shard_of
 from tapewatch.records import DAY, TRADE, Array
+from tests.examples import tried
 
 pytestmark = pytest.mark.xdist_group("market crash")  # what they share takes seconds to make
 
@@ -103,7 +104,7 @@ def test_kills_at_random_moments_change_nothing(
     options = ["-w", workers, "-r", recovery(tmp_path, 2), "-s", epoch, "-b", "0"]
     rng = np.random.default_rng(seed)
     killed = 0
-    for number in range(5):
+    for number in range(max(tried(5), 3)):
         running = start_market(tmp_path, tape, *options, **SETTINGS)
         try:
             if number:
