@@ -18,8 +18,8 @@ from connectors.dbn_writer import write_dbn
 from tapewatch.records import DAY, Array
 from tests.conftest import read_tables
 from tests.connectors.live_gateway import DATASET, KEY, Gateway, Script
-from tests.flows.test_market_crash import records_written, recovery
 from tests.examples import tried
+from tests.flows.test_market_crash import records_written, recovery
 from tests.made_trades import SYMBOLS
 
 pytest.importorskip("databento")
