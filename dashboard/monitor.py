@@ -11,9 +11,9 @@ from dashboard import routes
 from dashboard.charts import CELL, Document, step_ns, swim_lane
 from dashboard.colours import colours
 from dashboard.health import figures
-from dashboard.reading import look, range_of
+from dashboard.reading import bounds_of, look, range_of
 from dashboard.tables import incident_table
-from dashboard.tape import show_tape, tape_questions
+from dashboard.tape import ask_tape, show_tape, tape_questions
 from dashboard.words import RANGES, moment_of, plain
 from tapewatch.settings import Settings
 
@@ -50,11 +50,11 @@ def _live(chosen: str, least: float) -> None:
 
 def _show(store: Store, settings: Settings, chosen: str, least: float) -> None:
     store.prepare(store.totals, store.span, store.bar_keys)
-    figures(store)
-    bounds = range_of(store, chosen)
-    if bounds is None:
+    if store.span() is None:
+        figures(store)
+        range_of(store, chosen)
         return
-    start, end = bounds
+    start, end = bounds_of(store, chosen)
 
     def worst() -> list[Document]:
         return store.lanes(start, end, step_ns(start, end), min_severity=least, limit=_MOST_KEYS)
@@ -66,10 +66,13 @@ def _show(store: Store, settings: Settings, chosen: str, least: float) -> None:
 
     store.prepare(worst, newest, *tape_questions(store, start, end))
     lanes = worst()
+    keys = list(dict.fromkeys(row["key"] for row in lanes))
+    # All is known before anything is drawn: the browser lays out the page anew for whatever comes later.
+    ask_tape(store, keys, start, end, least)
+    figures(store)
     _lanes(lanes, start, end, least)
     left, right = st.columns([3, 2])
     with left:
-        keys = list(dict.fromkeys(row["key"] for row in lanes))
         show_tape(store, settings, keys, start, end, least)
     with right:
         st.markdown("**Newest anomalies**")

@@ -59,13 +59,20 @@ def _let_go(store: Store) -> None:
 
 def range_of(store: Store, chosen: str) -> tuple[int, int] | None:
     """Return ``[start, end)`` ns of a range with this name; None, after saying so, without results."""
-    span = store.span()
-    if span is None:
+    if store.span() is None:
         st.info(
             f"Nothing is stored in {store.place} yet. Results appear here as soon as a flow writes them: "
             "`make live` shows a simulated market, docs/market-flow.md says how to run on your own data.",
             icon=":material/hourglass_empty:",
         )
         return None
+    return bounds_of(store, chosen)
+
+
+def bounds_of(store: Store, chosen: str) -> tuple[int, int]:
+    """Return ``[start, end)`` ns of a range with this name, which ends with the newest of some results."""
+    span = store.span()
+    if span is None:
+        return 0, 0
     end, length = span[1] + 1, RANGES.get(chosen)
     return (span[0] if length is None else max(span[0], end - length)), end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
@@ -24,8 +24,7 @@ def show_tape(store: Store, settings: Settings, worst: list[str], start: int, en
     keys = sorted({*known, *worst})
     if not keys:
         return
-    # The first default stays, so that a tape that is looked at does not give way to another.
-    first = st.session_state.setdefault(_FIRST, next((key for key in worst if key in known), keys[0]))
+    first = _first(known, worst)
     # A choice that is gone (another database) must not end the page.
     if st.session_state.get("key") not in (None, *keys):
         st.session_state["key"] = keys[0]
@@ -45,16 +44,10 @@ def show_tape(store: Store, settings: Settings, worst: list[str], start: int, en
         )  # fmt: skip
         return
     begin, finish = bars[0]["ts_start"], bars[-1]["ts_end"]
-
-    def marks() -> list[Document]:
-        return store.anomalies(
-            key=key, start=begin, end=finish + 1, min_severity=least or None, limit=_MOST_MARKS, order="worst"
-        )
-
-    store.prepare(marks, lambda: _scores(store, key, detector, begin, finish))
+    marks = _marks(store, key, begin, finish, least)
     shown = colours()
     st.vega_lite_chart(
-        candles(bars, marks(), begin, finish, shown), width="stretch", key="candles",
+        candles(bars, marks, begin, finish, shown), width="stretch", key="candles",
         alt=f"Prices of {key} with its anomalies",
     )  # fmt: skip
     st.caption(f"{key} · bars of {bars[0]['width']} · diamonds are anomalies, with their reasons")
@@ -83,6 +76,34 @@ def tape_questions(store: Store, start: int, end: int) -> list[Callable[[], obje
     """Return what `show_tape` will ask as far as is known: the bars of the key that was shown before."""
     key = st.session_state.get("key") or st.session_state.get(_FIRST)
     return [] if key is None else [lambda: _bars(store, key, start, end)]
+
+
+def ask_tape(store: Store, worst: list[str], start: int, end: int, least: float) -> None:
+    """Ask what `show_tape` will show, where answers are remembered, before anything is drawn."""
+    known = store.bar_keys()
+    if not known and not worst:
+        return
+    key = st.session_state.get("key") or _first(known, worst)
+    bars = _bars(store, key, start, end)
+    if bars:
+        begin, finish = bars[0]["ts_start"], bars[-1]["ts_end"]
+        detector = st.session_state.get("score") or DETECTORS[0]
+        store.prepare(
+            lambda: _marks(store, key, begin, finish, least),
+            lambda: _scores(store, key, detector, begin, finish),
+        )
+
+
+def _first(known: Sequence[str], worst: list[str]) -> str:
+    """Return the key whose tape is shown first; it stays, so that it does not give way to another."""
+    first = next((key for key in worst if key in known), sorted({*known, *worst})[0])
+    return str(st.session_state.setdefault(_FIRST, first))
+
+
+def _marks(store: Store, key: str, start: int, end: int, least: float) -> list[Document]:
+    return store.anomalies(
+        key=key, start=start, end=end + 1, min_severity=least or None, limit=_MOST_MARKS, order="worst"
+    )
 
 
 def _bars(store: Store, key: str, start: int, end: int) -> list[Document]:
