@@ -24,7 +24,7 @@ from tapewatch.errors import UserError
 from tapewatch.log import log
 from tapewatch.records import DAY
 from tapewatch.settings import Settings
-from tapewatch.transactions import Review
+from tapewatch.transactions import Review, in_order
 
 #: Reviews that are kept for partitions which have not asked for them yet; the oldest go.
 MOST = 100_000
@@ -51,11 +51,6 @@ class Arriving(Protocol):
 
     def look(self) -> None:
         """Take in what has come, not more often than the settings say."""
-
-
-def in_order(reviews: Iterable[Review]) -> list[Review]:
-    """Return reviews in the order in which they act."""
-    return sorted(reviews, key=lambda r: (r.reviewed_at, r.transaction_id, r.anomaly_id, r.label))
 
 
 def read_reviews(path: Path) -> list[Review]:

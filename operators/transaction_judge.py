@@ -26,7 +26,7 @@ from operators.transaction_scoring import (
 from tapewatch.documents import Anomaly, Payment, PublishedJudge, Results, ScoreTable, anomaly_id
 from tapewatch.records import DAY, Floats, Int64s
 from tapewatch.risk import risk_level
-from tapewatch.transactions import Review, Transactions
+from tapewatch.transactions import Review, Transactions, in_order
 
 STATE_VERSION = 1
 _FLOW = "transactions"
@@ -52,10 +52,6 @@ class _Waiting:
     measured: Floats
     left: int
     profiles: list[tuple[Any, ...]]
-
-
-def _place(review: Review) -> tuple[int, str, str, int]:
-    return review.reviewed_at, review.transaction_id, review.anomaly_id, review.label
 
 
 class TransactionJudge:
@@ -164,7 +160,7 @@ class TransactionJudge:
         )  # fmt: skip
         if batch.reviews:
             # Those of a store or a topic come when they come; they act in the order of their times.
-            self._reviews = sorted([*self._reviews, *batch.reviews], key=_place)
+            self._reviews = in_order([*self._reviews, *batch.reviews])
         acts = times_of(self._reviews, self._settings.feedback_step_ns)
         at = 0
         while at < len(batch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -33,6 +33,16 @@ class Review(NamedTuple):
     label: int
     reviewed_at: int
     anomaly_id: str = ""
+
+
+def in_order(reviews: Iterable[Review]) -> list[Review]:
+    """Return reviews in the order in which they act.
+
+    >>> some = [Review("b", 1, 7), Review("a", 1, 7), Review("c", 0, 2)]
+    >>> [review.transaction_id for review in in_order(some)]
+    ['c', 'a', 'b']
+    """
+    return sorted(reviews, key=lambda r: (r.reviewed_at, r.transaction_id, r.anomaly_id, r.label))
 
 
 class Row(NamedTuple):

@@ -21,14 +21,13 @@ from connectors.transaction_reviews import (
     ReviewFeed,
     ReviewSources,
     StoreReviews,
-    in_order,
     read_reviews,
     review_of,
 )
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, HOUR
 from tapewatch.settings import Settings
-from tapewatch.transactions import Review
+from tapewatch.transactions import Review, in_order
 from tests.examples import tried
 
 make: Any = import_module("tests.connectors.made_results")
