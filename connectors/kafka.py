@@ -7,6 +7,7 @@ partition, and is judged as a file of the same records would be.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -119,5 +120,5 @@ class KafkaSource(TopicSource[Tape]):
         super().__init__(settings)
         self._batch, self._slots = source.batch_records, slots
 
-    def _partition(self, number: int, state: PartitionState) -> TapePartition:
+    def _partition(self, number: int, state: PartitionState, resume: dict[str, Any] | None) -> TapePartition:
         return TapePartition(self._settings, number, self._batch, self._slots, state)

@@ -230,8 +230,10 @@ class TopicSource(FixedPartitionedSource[X, dict[str, Any]]):
                     self._settings.start,
                 )
             state.partitions = self._count
-        return self._partition(number, state)
+        return self._partition(number, state, resume_state)
 
     @abstractmethod
-    def _partition(self, number: int, state: PartitionState) -> KafkaPartition[X]:
-        """Return the partition of a number, to go on from a state."""
+    def _partition(
+        self, number: int, state: PartitionState, resume: dict[str, Any] | None
+    ) -> KafkaPartition[X]:
+        """Return the partition of a number, to go on from a state; ``resume`` is its whole snapshot."""

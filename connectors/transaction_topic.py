@@ -98,17 +98,10 @@ class TransactionTopic(TopicSource[Transactions]):
         self._transactions, self._slots = settings.transactions, slots
         pseudonyms_of(self._transactions)
         self._reviews = ReviewSources(settings)
-        self._resumed: dict[int, dict[str, Any]] = {}
         super().__init__(self._transactions.kafka)
 
-    def build_part(
-        self, step_id: str, for_part: str, resume_state: dict[str, Any] | None
-    ) -> KafkaPartition[Transactions]:
-        """Go on with one partition, and its reviews, where it was left."""
-        if resume_state is not None and "reviews" in resume_state:
-            self._resumed[int(for_part.rpartition("/")[2])] = resume_state["reviews"]
-        return super().build_part(step_id, for_part, resume_state)
-
-    def _partition(self, number: int, state: PartitionState) -> TransactionPartition:
-        feed = self._reviews.feed(self._resumed.get(number))
+    def _partition(
+        self, number: int, state: PartitionState, resume: dict[str, Any] | None
+    ) -> TransactionPartition:
+        feed = self._reviews.feed(None if resume is None else resume.get("reviews"))
         return TransactionPartition(self._transactions, number, self._slots, state, feed)
