@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 
 import confluent_kafka as ck
@@ -14,7 +13,7 @@ from connectors.kafka_client import Errors, configuration, ensure_topic, open_cl
 from connectors.kafka_dead_letters import DeadLetters, ensure_dead_letter_topic
 from connectors.kafka_published import Since
 from connectors.kafka_received import Letter
-from connectors.transaction_reviews import MOST, Arrived, review_of
+from connectors.transaction_reviews import Arrived, Arriving, review_of
 from tapewatch.log import log
 from tapewatch.records import DAY
 from tapewatch.settings import KafkaSettings
@@ -23,7 +22,7 @@ _AT_ONCE = 1_000
 _IMPOSSIBLE = "impossible_time"
 
 
-class TopicReviews:
+class TopicReviews(Arriving):
     """The reviews of a topic, messages of JSON; those that are none go to its dead letters.
 
     What is there when it is first asked is read to its end, so that nothing is judged without it.
@@ -42,8 +41,7 @@ class TopicReviews:
     """
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
-        self.dropped = 0
-        self.arrived: deque[Arrived] = deque()
+        super().__init__()
         self._settings = settings.model_copy(update={"topic": topic, "dead_letter_topic": ""})
         ensure_topic(self._settings, topic)
         ensure_dead_letter_topic(self._settings)
@@ -89,6 +87,7 @@ class TopicReviews:
 
     def _take(self, messages: Sequence[ck.Message], *, letters: bool = True) -> None:
         latest = time.time_ns() + DAY
+        found = []
         for message in messages:
             value = message.value()
             try:
@@ -97,13 +96,11 @@ class TopicReviews:
                 document = None
             review = review_of(document) if isinstance(document, dict) else None
             if review is not None and review.reviewed_at <= latest:
-                self.arrived.append(Arrived((message.partition(), message.offset()), review))
+                found.append(Arrived((message.partition(), message.offset()), review))
             elif letters:
                 # What was there before is read again at each start, and would be told again.
                 self._put_aside(message, _IMPOSSIBLE if review is not None else "it is no review")
-        while len(self.arrived) > MOST:
-            self.arrived.popleft()
-            self.dropped += 1
+        self._take_in(found)
 
     def _put_aside(self, message: ck.Message, reason: str) -> None:
         dead = self._dead.setdefault(message.partition(), DeadLetters(self._settings, message.partition()))

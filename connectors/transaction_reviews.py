@@ -11,11 +11,14 @@ import csv
 import hashlib
 import threading
 import time
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from connectors.store import Store, open_results
 from connectors.store_questions import Document, review_cursor
@@ -33,6 +36,7 @@ _PAGE = 1_000
 _LATE = DAY
 #: A review of the store: its hash and ``reviewed_at``; of a topic: partition and offset.
 Place: TypeAlias = tuple[int, int]
+_REVIEWED_AT = attrgetter("reviewed_at")
 
 
 class Arrived(NamedTuple):
@@ -42,15 +46,24 @@ class Arrived(NamedTuple):
     review: Review
 
 
-class Arriving(Protocol):
+class Arriving(ABC):
     """A source of reviews that come while the flow runs, shared by the partitions of a process."""
 
-    #: How many have been dropped from the front of `arrived`.
-    dropped: int
-    arrived: deque[Arrived]
+    def __init__(self) -> None:
+        self.arrived: deque[Arrived] = deque()
+        #: How many have been dropped from the front of `arrived`.
+        self.dropped = 0
 
+    @abstractmethod
     def look(self) -> None:
         """Take in what has come, not more often than the settings say."""
+
+    def _take_in(self, found: Iterable[Arrived]) -> None:
+        """Put reviews behind those that are there; if they are too many, the oldest go."""
+        self.arrived.extend(found)
+        while len(self.arrived) > MOST:
+            self.arrived.popleft()
+            self.dropped += 1
 
 
 def read_reviews(path: Path) -> list[Review]:
@@ -103,7 +116,7 @@ def review_of(document: Document) -> Review | None:
     return Review(transaction, int(document["label"]), moment, "" if transaction else anomaly)
 
 
-class StoreReviews:
+class StoreReviews(Arriving):
     """What dashboard and API have written into the store of the results.
 
     Parameters
@@ -113,8 +126,7 @@ class StoreReviews:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.dropped = 0
-        self.arrived: deque[Arrived] = deque()
+        super().__init__()
         self._settings = settings
         self._every = settings.transactions.feedback.poll_seconds
         self._lock = threading.Lock()
@@ -165,7 +177,7 @@ class StoreReviews:
             self._newest = max(self._newest, *(moment for _, moment in new))
             least = self._newest - 2 * _LATE
             self._known = {name: moment for name, moment in self._known.items() if moment >= least}
-        self.dropped += _extend(self.arrived, found)
+        self._take_in(found)
 
     def _of_markets(self, names: Sequence[str]) -> set[str]:
         """Return those of these anomalies that are no payments."""
@@ -180,15 +192,6 @@ class StoreReviews:
 def _place(row: Document) -> Place:
     words = [row[name] for name in ("anomaly_id", "transaction_id", "reviewer", "reviewed_at", "label")]
     return int.from_bytes(hashlib.blake2b(repr(words).encode(), digest_size=8).digest()), row["reviewed_at"]
-
-
-def _extend(arrived: deque[Arrived], found: Sequence[Arrived]) -> int:
-    """Put reviews behind those that are there, and return how many had to go from the front."""
-    arrived.extend(found)
-    over = max(len(arrived) - MOST, 0)
-    for _ in range(over):
-        arrived.popleft()
-    return over
 
 
 class ReviewFeed:
@@ -213,7 +216,6 @@ class ReviewFeed:
     ) -> None:
         saved = resume or {}
         self._of_file, self._store, self._topic = of_file, store, topic
-        self._times = [review.reviewed_at for review in of_file]
         self._pending: list[Review] = list(saved.get("pending", ()))
         self._seen: dict[int, int] = dict(saved.get("seen", ()))
         self._newest: int = saved.get("newest", 0)
@@ -222,13 +224,14 @@ class ReviewFeed:
 
     def take(self, before: int, clock: int) -> tuple[Review, ...]:
         """Return the reviews that are known once the clock has gone from ``before`` to ``clock``, ns."""
-        due = self._of_file[bisect_right(self._times, before) : bisect_right(self._times, clock)]
+        first = bisect_right(self._of_file, before, key=_REVIEWED_AT)
+        due = self._of_file[first : bisect_right(self._of_file, clock, key=_REVIEWED_AT)]
         if self._store is None and self._topic is None:
             return tuple(due)
         new = [*self._arrivals(0, self._store), *self._arrivals(1, self._topic)]
         if new:
             self._pending = in_order([*self._pending, *new])
-        number = bisect_right([review.reviewed_at for review in self._pending], clock)
+        number = bisect_right(self._pending, clock, key=_REVIEWED_AT)
         known, self._pending = self._pending[:number], self._pending[number:]
         return tuple(in_order([*due, *known]))
 
@@ -238,9 +241,8 @@ class ReviewFeed:
         source.look()
         first = max(self._taken[kind] - source.dropped, 0)
         self._taken[kind] = source.dropped + len(source.arrived)
-        if first == len(source.arrived):
-            return
-        for place, review in list(source.arrived)[first:]:
+        # At once, not one by one: other partitions look as well, and add to it.
+        for place, review in list(islice(source.arrived, first, None)):
             if self._is_new_of_topic(place) if kind else self._is_new_of_store(place):
                 yield review
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections import deque
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from connectors.sqlite_reviews import Review as Said
 from connectors.sqlite_reviews import add_review
 from connectors.transaction_reviews import (
     Arrived,
+    Arriving,
     ReviewFeed,
     ReviewSources,
     StoreReviews,
@@ -34,12 +34,8 @@ make: Any = import_module("tests.connectors.made_results")
 NOW = make.MONDAY
 
 
-class Arriving:
+class ToldReviews(Arriving):
     """Reviews that come when the test says so."""
-
-    def __init__(self) -> None:
-        self.dropped = 0
-        self.arrived: deque[Arrived] = deque()
 
     def look(self) -> None:
         """Do nothing."""
@@ -59,7 +55,7 @@ def test_each_comes_once_and_not_before_its_time(
     clocks: list[int], come: list[int], resumed: set[int]
 ) -> None:
     of_file = [review(number) for number in range(100, 110)]
-    topic, found, before, saved = Arriving(), list[Review](), NOW, None
+    topic, found, before, saved = ToldReviews(), list[Review](), NOW, None
     feed = ReviewFeed(of_file, None, topic)
     for step, hours in enumerate([*clocks, 200]):
         last = hours == 200
