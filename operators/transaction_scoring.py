@@ -6,6 +6,7 @@ prediction (`TransactionForecast`) runs the same code on what the stream has pub
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +80,16 @@ class Scored:
     alarm: dict[str, Array]
     members: dict[str, Floats]
     inputs: Array | None
+
+
+def _scored(found: Measures, told: Mapping[str, Verdicts]) -> Scored:
+    return Scored(
+        found.features, found.score,
+        {name: verdict.severity for name, verdict in told.items()},
+        {name: verdict.threshold for name, verdict in told.items()},
+        {name: verdict.alarm for name, verdict in told.items()},
+        found.members, found.inputs,
+    )  # fmt: skip
 
 
 def measured_without_profiles(batch: Transactions) -> Floats:
@@ -222,21 +233,21 @@ class TransactionScoring(TransactionScores):
     def score(self, batch: Transactions, measured: Floats) -> Scored:
         """Score rows and learn from them; at most `room`."""
         found = self.measure(batch, measured, learn=True)
-        severity, threshold, alarm = {}, {}, {}
         every = self._settings.keep_scores
         row, starts = np.zeros(1, np.int64), np.array([0, len(batch)])
-        for name, score in found.score.items():
-            verdict = self._calibrations[name].judge(row, starts, score, batch.times, every=every)
-            severity[name], threshold[name], alarm[name] = verdict.severity, verdict.threshold, verdict.alarm
+        told = {
+            name: self._calibrations[name].judge(row, starts, score, batch.times, every=every)
+            for name, score in found.score.items()
+        }
         self._features.learn(found.features)
         self._spread.learn(found.columns)
         if self.feedback is not None and found.inputs is not None:
             bits = np.zeros(len(batch), np.uint32)
             for bit, detector in enumerate(self._settings.detectors):
-                if detector.name in alarm:
-                    bits |= alarm[detector.name].astype(np.uint32) << np.uint32(bit)
+                if detector.name in told:
+                    bits |= told[detector.name].alarm.astype(np.uint32) << np.uint32(bit)
             self.feedback.remember(batch, found.inputs, bits)
-        return Scored(found.features, found.score, severity, threshold, alarm, found.members, found.inputs)
+        return _scored(found, told)
 
     def published(self) -> dict[str, Any]:
         """Return what `TransactionForecast` is made of: much smaller than a snapshot, and of plain parts."""
@@ -272,16 +283,13 @@ class TransactionForecast(TransactionScores):
     def score(self, batch: Transactions, measured: Floats) -> Scored:
         """Score rows, each for itself; any number of them, in any order."""
         found = self.measure(batch, measured, learn=False)
-        told: dict[str, Verdicts] = {
-            name: self._calibrations[name].outlook(score, batch.times) for name, score in found.score.items()
-        }
-        return Scored(
-            found.features, found.score,
-            {name: verdict.severity for name, verdict in told.items()},
-            {name: verdict.threshold for name, verdict in told.items()},
-            {name: verdict.alarm for name, verdict in told.items()},
-            found.members, found.inputs,
-        )  # fmt: skip
+        return _scored(
+            found,
+            {
+                name: self._calibrations[name].outlook(score, batch.times)
+                for name, score in found.score.items()
+            },
+        )
 
     def unremarkable(
         self, name: str, batch: Transactions, measured: Floats, scored: Scored, index: int, *, own: bool
