@@ -272,13 +272,12 @@ class TransactionForecast(TransactionScores):
     settings
         What to judge with.
     published
-        What `TransactionScoring.published` has told; None begins with nothing, which judges nothing.
+        What `TransactionScoring.published` has told.
     """
 
-    def __init__(self, settings: TransactionJudgeSettings, published: dict[str, Any] | None = None) -> None:
-        saved = published or {"logics": {}, "calibrations": {}, "lessons": None}
-        lessons = None if saved["lessons"] is None else Lessons(saved["lessons"])
-        super().__init__(settings, lessons, saved)
+    def __init__(self, settings: TransactionJudgeSettings, published: dict[str, Any]) -> None:
+        lessons = None if published["lessons"] is None else Lessons(published["lessons"])
+        super().__init__(settings, lessons, published)
 
     def score(self, batch: Transactions, measured: Floats) -> Scored:
         """Score rows, each for itself; any number of them, in any order."""
