@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 
+from connectors.file_identity import file_identity
 from connectors.store import Store, open_results
 from connectors.transaction_columns import Parsed, parse
 from operators.profile_text import read
@@ -107,25 +108,26 @@ class Scorer:
                 self._store.close()
                 self._store = None
 
-    def _named(self, store: Store | None, users: list[str]) -> list[str]:
-        """Return users as the flow names them; what the store knows is a name already."""
+    def _named(self, users: Sequence[str]) -> dict[str, str]:
+        """Return the names that the flow gives users if these are their ids."""
+        different = dict.fromkeys(users)
         if self._pseudonyms is None:
-            return users
-        different = list(dict.fromkeys(users))
-        known = store.profile_states(different) if store is not None else {}
-        names = {user: user if user in known else self._pseudonyms.of(user) for user in different}
-        return [names[user] for user in users]
+            return {user: user for user in different}
+        return {user: self._pseudonyms.of(user) for user in different}
 
     def _score(self, parsed: Parsed) -> list[Prediction]:
         store = self._opened()
-        parsed = replace(parsed, users=self._named(store, parsed.users))
+        names = self._named(parsed.users)
         profiles: dict[str, tuple[str, Profile]] = {}
         known: list[dict[str, Any]] = []
         if store is not None:
-            profiles = self._profiles_of(store, parsed.users)
+            profiles = self._profiles_of(store, dict.fromkeys([*names, *names.values()]))
             # Of several streams that of the settings, of its partitions the newest first.
             name = self._settings.transactions.source.name
             known = sorted(store.judges(), key=lambda row: row["source"] != name)
+        # What the store knows is a name already.
+        users = [user if user in profiles else names[user] for user in parsed.users]
+        parsed = replace(parsed, users=users)
         by_partition: dict[str, int] = {}
         for place, row in enumerate(known):
             by_partition.setdefault(row["partition"], place)
@@ -140,10 +142,10 @@ class Scorer:
             found |= zip(indices, self._told(judge, part, profiles, cold=place < 0), strict=True)
         return [found[index] for index in range(len(parsed.ids))]
 
-    def _profiles_of(self, store: Store, users: Sequence[str]) -> dict[str, tuple[str, Profile]]:
+    def _profiles_of(self, store: Store, users: Iterable[str]) -> dict[str, tuple[str, Profile]]:
         """Return the partition and the profile of each user who has one, as the store has it now."""
         found = {}
-        for user, text in store.profile_states(list(dict.fromkeys(users))).items():
+        for user, text in store.profile_states(list(users)).items():
             known = self._read.pop(user, None)
             if known is None or known[0] != text:
                 partition, state = read(text, STATE_VERSION)
@@ -190,14 +192,13 @@ class Scorer:
     def _opened(self) -> Store | None:
         """Return the store, opened anew if its file was replaced; None where there is none yet."""
         if self._settings.sinks.store == "sqlite":
-            try:
-                known = Path(self._settings.sinks.sqlite.path).stat()
-            except OSError:
+            file = file_identity(Path(self._settings.sinks.sqlite.path))
+            if file == (0, 0):
                 return None
-            if self._store is not None and self._file != (known.st_dev, known.st_ino):
+            if self._store is not None and self._file != file:
                 self._store.close()
                 self._store = None
-            self._file = (known.st_dev, known.st_ino)
+            self._file = file
         if self._store is None:
             self._store = open_results(self._settings)
         return self._store
