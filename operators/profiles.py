@@ -10,22 +10,22 @@ profile itself, so that the judgement needs no other user's data.
 
 from __future__ import annotations
 
-import marshal
 import math
 from array import array
-from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias, overload
+from typing import Any
 
 import orjson
 
+from operators.measured import Measured, strangeness
 from operators.profile_text import written
+from operators.word_counts import Counts, count_word, make_room, surprise
 from tapewatch.places import distance_km
 from tapewatch.records import DAY, HOUR
 from tapewatch.transactions import Row
 
 STATE_VERSION = 1
 #: What a profile remembers of each kind, at most.
-_AMOUNTS, _RECENT, _WORDS = 128, 24, 12
+_AMOUNTS, _RECENT = 128, 24
 #: Every so many learned transactions the counts of words and hours are halved.
 _HALVED = 256
 #: A scale of log amounts that is believed as much as this many transactions.
@@ -40,36 +40,6 @@ _SURPRISING, _SURPRISE_DAYS = 4.0, 7.0
 _NAN = math.nan
 #: Shorter ways than this are within what a place's name tells.
 _SHORT_WAY_KM = 150.0
-
-_Counts: TypeAlias = dict[str, float]
-
-
-class Measured(NamedTuple):
-    """What a profile makes of a transaction before it is learned; NaN is unknown.
-
-    The first three are the transaction's own where it has them. Those that begin with ``own_`` are in the
-    user's standard deviations (or nats, for words), 0 where nothing can be said, and shrunk while the
-    profile is short.
-    """
-
-    since_minutes: float
-    count_1h: float
-    total_24h: float
-    own_amount: float
-    own_linear: float
-    own_maximum: float
-    own_category: float
-    own_place: float
-    own_merchant: float
-    own_merchant_category: float
-    own_method: float
-    own_device: float
-    own_hour: float
-    own_pace: float
-    own_travel: float
-    own_recent: float
-    usual_amount: float
-    known: float
 
 
 class Profile:
@@ -127,10 +97,10 @@ class Profile:
         self.recent = array("d")
         self.hours = array("f", [0.0] * 24)
         self.categories: dict[str, tuple[float, float, float]] = {}
-        self.locations: _Counts = {}
-        self.merchants: _Counts = {}
-        self.methods: _Counts = {}
-        self.devices: _Counts = {}
+        self.locations: Counts = {}
+        self.merchants: Counts = {}
+        self.methods: Counts = {}
+        self.devices: Counts = {}
         #: How surprising merchants, places usually are to this user: who is always elsewhere is nowhere new.
         self.surprise = (1.0, 1.0)
         self.pace = 0.0
@@ -147,10 +117,6 @@ class Profile:
             tuple(self.methods.items()), tuple(self.devices.items()), self.surprise, self.pace,
             self.strangeness, self.place, self.distance,
         )  # fmt: skip
-
-    def pack(self) -> bytes:
-        """Return the whole profile as bytes, a third of its size in memory; `unpacked` takes them back."""
-        return marshal.dumps(self.snapshot())
 
     def _restore(self, saved: tuple[Any, ...]) -> None:
         (
@@ -240,15 +206,15 @@ class Profile:
                 total += values[0]
             own_new = trust * -math.log(((known[0] if known else 0.0) + 0.5) / (total + 1.0))
         usual_new, usual_far = self.surprise
-        own_merchant = trust * (_surprise(self.merchants, row.merchant) - usual_new)
-        own_place = trust * (_surprise(self.locations, row.location) - usual_far)
+        own_merchant = trust * (surprise(self.merchants, row.merchant) - usual_new)
+        own_place = trust * (surprise(self.locations, row.location) - usual_far)
         return Measured(
             since, count_1h, total_24h, own_amount, own_linear, own_maximum, own_category,
             own_place if row.location is not None else 0.0,
             own_merchant if row.merchant is not None else 0.0,
             own_new,
-            trust * _surprise(self.methods, row.method),
-            trust * _surprise(self.devices, row.device),
+            trust * surprise(self.methods, row.method),
+            trust * surprise(self.devices, row.device),
             trust * self._hour(int(row.hour) % 24) if learned else 0.0,
             self._pace(ts, count_24h, trust),
             self._travel(row),
@@ -320,20 +286,20 @@ class Profile:
             number += 1.0
             mean += change / number
             square += change * (math.log(amount) - mean)
-            _make_room(self.categories, row.category, lambda values: values[0])
+            make_room(self.categories, row.category, lambda values: values[0])
             self.categories[row.category] = (number, mean, square)
         new, far = self.surprise
         if row.merchant is not None:
-            new += 0.05 * (_surprise(self.merchants, row.merchant) - new)
-            _count(self.merchants, row.merchant)
+            new += 0.05 * (surprise(self.merchants, row.merchant) - new)
+            count_word(self.merchants, row.merchant)
         if row.location is not None:
-            far += 0.05 * (_surprise(self.locations, row.location) - far)
-            _count(self.locations, row.location)
+            far += 0.05 * (surprise(self.locations, row.location) - far)
+            count_word(self.locations, row.location)
         self.surprise = (new, far)
         if row.method is not None:
-            _count(self.methods, row.method)
+            count_word(self.methods, row.method)
         if row.device is not None:
-            _count(self.devices, row.device)
+            count_word(self.devices, row.device)
         self.hours[int(row.hour) % 24] += 1.0
 
     def _halve(self) -> None:
@@ -359,71 +325,5 @@ class Profile:
             self.place, self.distance, self.place_at = row.location, row.distance, ts
 
 
-def unpacked(packed: bytes) -> tuple[Any, ...]:
-    """Return the snapshot of a profile that was packed, to build it again.
-
-    >>> unpacked(Profile().pack())[:4]
-    (1, 0, 0, 0)
-    """
-    saved: tuple[Any, ...] = marshal.loads(packed)  # noqa: S302 - bytes of this process
-    return saved
-
-
-class PackedProfiles(Sequence[tuple[Any, ...]]):
-    """What is shown of many profiles, each made only when it is looked at: together they take much room.
-
-    Parameters
-    ----------
-    packed
-        Users, their partitions, and their profiles as `Profile.pack` makes them.
-    """
-
-    def __init__(self, packed: Sequence[tuple[str, str, bytes]]) -> None:
-        self._packed = packed
-
-    def __len__(self) -> int:
-        return len(self._packed)
-
-    @overload
-    def __getitem__(self, place: int) -> tuple[Any, ...]: ...
-    @overload
-    def __getitem__(self, place: slice) -> PackedProfiles: ...
-    def __getitem__(self, place: int | slice) -> tuple[Any, ...] | PackedProfiles:
-        if isinstance(place, slice):
-            return PackedProfiles(self._packed[place])
-        user, partition, packed = self._packed[place]
-        return Profile(unpacked(packed)).document(user, partition)
-
-
-def strangeness(measured: Measured) -> float:
-    """Return how unlike its user a transaction is: the two largest of what was measured, added."""
-    amount = max(measured.own_amount, measured.own_category, 0.0)
-    words = max(measured.own_place, measured.own_merchant, measured.own_method, measured.own_device, 0.0)
-    travel = max(2.0 * (measured.own_travel - 6.5), 0.0)
-    others = sorted((amount, words, 1.5 * measured.own_hour, 0.5 * measured.own_pace, travel))
-    return others[-1] + others[-2]
-
-
 def _bounded(value: float) -> float:
     return -_MOST if value < -_MOST else _MOST if value > _MOST else value
-
-
-def _surprise(counts: _Counts, word: str | None) -> float:
-    """Return how surprising a word is, in nats; 0 where nothing is known."""
-    if word is None or not counts:
-        return 0.0
-    return -math.log((counts.get(word, 0.0) + 0.5) / (sum(counts.values()) + 1.0))
-
-
-def _count(counts: _Counts, word: str) -> None:
-    if word not in counts:
-        _make_room(counts, word, lambda value: value)
-        counts[word] = 1.0
-    else:
-        counts[word] += 1.0
-
-
-def _make_room(counts: dict[str, Any], word: str, size: Any) -> None:  # noqa: ANN401 - a function of a value
-    """Forget the rarest word if there are too many; of equal ones that which came first."""
-    if len(counts) >= _WORDS and word not in counts:
-        del counts[min(counts, key=lambda known: size(counts[known]))]

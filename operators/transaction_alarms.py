@@ -10,7 +10,7 @@ import numpy as np
 from operators.calibrate import Calibration, Verdicts
 from operators.detector import Explanation
 from operators.detector import amount as figure
-from operators.profiles import Measured
+from operators.measured import Measured
 from operators.scale import Scale
 from operators.severities import severities
 from operators.transaction_features import CONTRADICTIONS, FEATURES, Features

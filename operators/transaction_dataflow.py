@@ -21,7 +21,8 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from operators import profiles as profiles_
 from operators import transaction_judge as judge_
 from operators.dataflow import Telling
-from operators.profiles import PackedProfiles, Profile
+from operators.packed_profiles import PackedProfiles, packed, unpacked
+from operators.profiles import Profile
 from operators.transaction_judge import Part, TransactionJudge
 from operators.transaction_scoring import TransactionJudgeSettings
 from tapewatch import stopping
@@ -110,13 +111,13 @@ class _Profiles(StatefulBatchLogic[UserRows, tuple[str, Part], tuple[Any, ...]])
         stopping.refuse_other_versions(state[0], profiles_.STATE_VERSION)
         # There may be millions, most of whom do not pay now.
         profile = Profile(state)
-        self._seen, self._packed = profile.seen, profile.pack()
+        self._seen, self._packed = profile.seen, packed(profile.snapshot())
 
     def _own(self) -> Profile:
         """Return the profile, and put the one that was needed longest ago aside if there are too many."""
         used = _used()
         if self._profile is None:
-            self._profile = Profile(profiles_.unpacked(self._packed))
+            self._profile = Profile(unpacked(self._packed))
             self._packed = b""
         used[self] = None
         used.move_to_end(self)
@@ -127,7 +128,7 @@ class _Profiles(StatefulBatchLogic[UserRows, tuple[str, Part], tuple[Any, ...]])
     def put_aside(self) -> None:
         """Keep the profile packed."""
         if self._profile is not None:
-            self._packed, self._profile = self._profile.pack(), None
+            self._packed, self._profile = packed(self._profile.snapshot()), None
 
     def on_batch(self, values: list[UserRows]) -> tuple[Iterable[tuple[str, Part]], bool]:
         found = []
@@ -157,7 +158,7 @@ class _Profiles(StatefulBatchLogic[UserRows, tuple[str, Part], tuple[Any, ...]])
         # Whether the profile of one who is away is forgotten now or at the next transaction, which would
         # begin a new one anyway, changes nothing but memory.
         self._due = datetime.now(UTC) + _LOOK
-        profile = self._profile or Profile(profiles_.unpacked(self._packed))
+        profile = self._profile or Profile(unpacked(self._packed))
         away = profile.idle(_clock(self._partition), self._idle_ns)
         if away:
             _used().pop(self, None)
@@ -176,7 +177,7 @@ class _Profiles(StatefulBatchLogic[UserRows, tuple[str, Part], tuple[Any, ...]])
         return [(self._partition, Part(-1, (), (), last))], False
 
     def snapshot(self) -> tuple[Any, ...]:
-        state = profiles_.unpacked(self._packed) if self._profile is None else self._profile.snapshot()
+        state = unpacked(self._packed) if self._profile is None else self._profile.snapshot()
         return (self._user, self._partition, self._published, state)
 
 

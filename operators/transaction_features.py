@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from operators.measured import Measured
 from operators.population import LARGEST, Population
-from operators.profiles import Measured
 from tapewatch.records import HOUR, Array, Floats
 from tapewatch.transactions import Transactions
 

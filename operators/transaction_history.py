@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from operators.profiles import Measured, Profile
+from operators.measured import Measured
+from operators.profiles import Profile
 from operators.transaction_features import Features, TransactionFeatures
 from tapewatch.records import DAY, Floats
 from tapewatch.transactions import Transactions

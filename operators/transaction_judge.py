@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from operators.profiles import Measured
+from operators.measured import Measured
 from operators.transaction_feedback import times_of
 from operators.transaction_published import published
 from operators.transaction_scoring import (

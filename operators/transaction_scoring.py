@@ -14,8 +14,8 @@ import numpy as np
 
 from operators.calibrate import Verdicts
 from operators.detector import Explanation
+from operators.measured import Measured
 from operators.population import Population
-from operators.profiles import Measured
 from operators.transaction_alarms import Explainer, calibration
 from operators.transaction_detectors import (
     Classifier,

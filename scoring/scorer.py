@@ -14,8 +14,9 @@ import numpy as np
 from connectors.file_identity import file_identity
 from connectors.store import Store, open_results
 from connectors.transaction_columns import Parsed, parse
+from operators.measured import Measured
 from operators.profile_text import read
-from operators.profiles import STATE_VERSION, Measured, Profile
+from operators.profiles import STATE_VERSION, Profile
 from operators.transaction_published import forecast
 from operators.transaction_scoring import (
     TransactionForecast,

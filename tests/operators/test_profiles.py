@@ -7,7 +7,8 @@ import pickle
 
 import pytest
 
-from operators.profiles import Profile, strangeness
+from operators.measured import strangeness
+from operators.profiles import Profile
 from tapewatch.records import DAY, HOUR, MINUTE
 from tapewatch.transactions import Row
 from tests.connectors.made_payments import payments

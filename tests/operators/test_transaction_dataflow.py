@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from operators import transaction_dataflow as steps
-from operators.profiles import PackedProfiles, Profile, unpacked
+from operators.packed_profiles import PackedProfiles, packed, unpacked
+from operators.profiles import Profile
 from operators.transaction_history import History
 from tapewatch.records import DAY
 from tests.connectors.made_payments import payments
@@ -48,11 +49,11 @@ def test_whoever_is_packed_the_same_is_measured(
 def test_a_packed_profile_is_the_profile() -> None:
     history = History(_IDLE)
     history.measure(payments())
-    packed = [(user, "p", profile.pack()) for user, profile in history.profiles.items()]
-    shown = PackedProfiles(packed)
+    some = [(user, "p", packed(profile.snapshot())) for user, profile in history.profiles.items()]
+    shown = PackedProfiles(some)
     assert [*shown] == [profile.document(user, "p") for user, profile in history.profiles.items()]
     assert [*shown[:3]] == [*shown][:3]
-    for (_, _, one), profile in zip(packed, history.profiles.values(), strict=True):
+    for (_, _, one), profile in zip(some, history.profiles.values(), strict=True):
         assert repr(Profile(unpacked(one)).snapshot()) == repr(profile.snapshot())
         assert len(one) < 2_500
 

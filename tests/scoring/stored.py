@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from connectors.sqlite import SqliteWriter
-from operators.profiles import Measured
+from operators.measured import Measured
 from operators.transaction_detectors import transaction_detectors
 from operators.transaction_feedback import FeedbackSettings
 from operators.transaction_history import History
