@@ -110,8 +110,7 @@ class _Profiles(StatefulBatchLogic[UserRows, tuple[str, Part], tuple[Any, ...]])
         self._user, self._partition, self._published, state = resume
         stopping.refuse_other_versions(state[0], profiles_.STATE_VERSION)
         # There may be millions, most of whom do not pay now.
-        profile = Profile(state)
-        self._seen, self._packed = profile.seen, packed(profile.snapshot())
+        self._seen, self._packed = state[1], packed(state)
 
     def _own(self) -> Profile:
         """Return the profile, and put the one that was needed longest ago aside if there are too many."""
