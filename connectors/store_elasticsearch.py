@@ -43,6 +43,7 @@ from connectors.store_questions import (
     of_incidents,
     place_of,
     review_place_of,
+    without_empty_payments,
 )
 from tapewatch.documents import (
     ANOMALY_FIELDS,
@@ -91,12 +92,10 @@ class ElasticsearchStore(Store):
                 # What has no severity comes last.
                 behind.insert(0, "-Infinity" if place.severity is None else place.severity)
         fields = (*ANOMALY_FIELDS, *PAYMENT_FIELDS)
-        rows = self._searching.hits("anomalies", self._filters(wanted), SORT[order], fields, limit, behind)
-        for row in rows:
-            if row["transaction_id"] is None:
-                for name in PAYMENT_FIELDS:
-                    del row[name]
-        return rows
+        query = self._filters(wanted)
+        return without_empty_payments(
+            self._searching.hits("anomalies", query, SORT[order], fields, limit, behind)
+        )
 
     def payments(self, group: str, **wanted: Unpack[Wanted]) -> list[tuple[str | None, float]]:
         """Return a word and the amount of each transaction that has anomalies; see `Store`."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict
 
 import orjson
 
+from tapewatch.documents import PAYMENT_FIELDS
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND
 
@@ -81,6 +82,19 @@ class WantedReviews(TypedDict, total=False):
     of_anomalies: bool
     start: int | None
     end: int | None
+
+
+def without_empty_payments(rows: list[Document]) -> list[Document]:
+    """Return anomalies, taking from those that are of no payment what belongs to payments.
+
+    >>> without_empty_payments([dict.fromkeys(("id", *PAYMENT_FIELDS))])
+    [{'id': None}]
+    """
+    for row in rows:
+        if row["transaction_id"] is None:
+            for name in PAYMENT_FIELDS:
+                del row[name]
+    return rows
 
 
 def of_incidents(wanted: Wanted, names: Sequence[str]) -> Wanted:

@@ -44,8 +44,9 @@ from connectors.store_questions import (
     place_of,
     review_place_of,
     step_name,
+    without_empty_payments,
 )
-from tapewatch.documents import PAYMENT_FIELDS, PROFILE_FIELDS, PublishedJudge
+from tapewatch.documents import PROFILE_FIELDS, PublishedJudge
 from tapewatch.errors import UserError
 
 _FIRST, _LAST = -(2**63), 2**63 - 1
@@ -141,10 +142,7 @@ class SqliteStore(Store):
         )
         for row in rows:
             row["contributions"] = orjson.loads(row["contributions"])
-            if row["transaction_id"] is None:
-                for name in PAYMENT_FIELDS:
-                    del row[name]
-        return rows
+        return without_empty_payments(rows)
 
     def payments(self, group: str, **wanted: Unpack[Wanted]) -> list[tuple[str | None, float]]:
         """Return a word and the amount of each transaction that has anomalies; see `Store`."""
