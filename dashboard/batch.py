@@ -12,7 +12,7 @@ from dashboard import routes
 from dashboard.charts import Document
 from dashboard.colours import badge, colours
 from dashboard.predictions import BASES, RISKS, score
-from dashboard.reading import look
+from dashboard.reading import look, tell
 from dashboard.risk_charts import distribution, risk_levels
 from dashboard.uploads import EXAMPLE, MOST_MB, MOST_ROWS, Upload, read
 from dashboard.users import USER
@@ -68,8 +68,7 @@ def _show(store: Store, settings: Settings) -> None:
             table, past = _scored(settings, found), _past(store, found.times)
             st.session_state[_SCORED] = given.file_id, table, found.faults, past
         except UserError as error:
-            text = str(error)
-            st.error(text[:1].upper() + text[1:], icon=":material/error:")
+            tell(error)
             return
     _, table, faults, past = st.session_state[_SCORED]
     _tell_faults(faults)

@@ -10,6 +10,7 @@ from dashboard.colours import badge, colours
 from dashboard.drift import show_drift
 from dashboard.evaluation import ANY, InjectedBars, RealDays, evaluations
 from dashboard.model_cards import show_cards
+from dashboard.reading import tell
 from dashboard.words import plain
 from tapewatch.errors import UserError
 from tapewatch.settings import Settings, load
@@ -44,8 +45,7 @@ def page() -> None:
         settings = load()
         _show(view or COMPARISON, settings)
     except UserError as error:
-        text = str(error)
-        st.error(text[:1].upper() + text[1:], icon=":material/error:")
+        tell(error)
 
 
 def _show(view: str, settings: Settings) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tapewatch.risk import CUTS, LEVELS
 from tapewatch.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ BASES = {
     ),
 }
 #: Risk levels, and the severity from which each is.
-RISKS = {"low": 0, "medium": 50, "high": 75, "critical": 90}
+RISKS = dict(zip(LEVELS, (0.0, *CUTS), strict=True))
 _lock = threading.Lock()
 _scorer: tuple[Settings, Scorer] | None = None
 

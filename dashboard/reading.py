@@ -31,9 +31,17 @@ def look(draw: Callable[[Store, Settings], None]) -> None:
             _let_go(store)
             raise
     except UserError as error:
-        text = str(error)
-        show = st.info if text.startswith("there are no results") else st.error
-        show(text[:1].upper() + text[1:], icon=":material/info:" if show is st.info else ":material/error:")
+        tell(error)
+
+
+def tell(error: UserError) -> None:
+    """Say what is wrong, or that there are no results yet, and what to do."""
+    text = str(error)
+    sentence = text[:1].upper() + text[1:]
+    if text.startswith("there are no results"):
+        st.info(sentence, icon=":material/info:")
+    else:
+        st.error(sentence, icon=":material/error:")
 
 
 def _open(settings: Settings) -> Store:
