@@ -68,8 +68,7 @@ def _filters(store: Store, settings: Settings) -> tuple[str, str, Wanted]:
         title = st.segmented_control("By", list(GROUPS), default="Place", key="by", required=True, **kept)
         known = known_words(store.place, store)
         for name, field in GROUPS.items():
-            given = st.session_state.get(field)
-            words = known[field] if given in (None, *known[field]) else [*known[field], given]
+            words = choices(known[field], field)
             wanted[field] = st.selectbox(  # type: ignore[literal-required]
                 name, words, index=None, key=field, placeholder="any", width=150, accept_new_options=True,
                 **kept,
@@ -93,6 +92,12 @@ def known_words(place: str, _store: Store) -> dict[str, list[str]]:
     return {
         field: sorted({row[field] for row in rows if row[field] is not None}) for field in GROUPS.values()
     }
+
+
+def choices(known: list[str], key: str) -> list[str]:
+    """Return what a field may be set to: words that are known, and the one that it has already."""
+    given: str | None = st.session_state.get(key)
+    return known if given is None or given in known else [*known, given]
 
 
 def _nothing(store: Store, wanted: Wanted) -> None:

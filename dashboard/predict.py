@@ -10,14 +10,14 @@ import streamlit as st
 
 from connectors.store import Store
 from dashboard import routes
-from dashboard.amounts import known_words
+from dashboard.amounts import choices, known_words
 from dashboard.charts import Document, shares
 from dashboard.colours import badge, colours
-from dashboard.payments import Payment, against_usual
+from dashboard.payments import Payment
 from dashboard.predictions import BASES, score
 from dashboard.reading import look
 from dashboard.risk_charts import by_detector, gauge
-from dashboard.users import PAYMENT, USER, profile_of
+from dashboard.users import PAYMENT, USER, profile_of, show_against_usual
 from dashboard.words import moment_of, ns_of, plain
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, MINUTE
@@ -122,8 +122,7 @@ def _form(store: Store) -> Document | None:
         with st.container(horizontal=True):
             known = known_words(store.place, store)
             for field, label in _WORDS.items():
-                given = st.session_state.get(f"asked {field}")
-                words = known[field] if given in (None, *known[field]) else [*known[field], given]
+                words = choices(known[field], f"asked {field}")
                 asked[field] = st.selectbox(
                     label, words, index=None, key=f"asked {field}", placeholder="unknown", width=137,
                     accept_new_options=True,
@@ -198,9 +197,7 @@ def _usual(store: Store, settings: Settings, payment: Document, severity: float)
     words = {field: payment.get(field) for field in _WORDS}
     this = Payment.of({"id": "", "severity": severity, "ts_event": payment["timestamp"], **payment, **words})
     st.markdown("**Against what is usual for this user**")
-    with st.container(horizontal=True, gap="xsmall"):
-        for label, (value, usual) in against_usual(this, profile).items():
-            st.metric(label, value, usual, delta_color="off", delta_arrow="off", width=120)
+    show_against_usual(this, profile)
     st.page_link(
         routes.users(), label=f"Profile of {plain(user)}", icon=":material/person_search:",
         query_params={USER: user},

@@ -169,9 +169,7 @@ def _compared(anomaly: Document, profile: Document | None) -> None:
     )
     if profile is None or profile["amount_mean"] is None:
         return
-    with st.container(horizontal=True, gap="xsmall"):
-        for label, (value, usual) in against_usual(payment, profile).items():
-            st.metric(label, value, usual, delta_color="off", delta_arrow="off", width=120)
+    show_against_usual(payment, profile)
     name = anomaly["id"]
     st.markdown(
         "**Amount** · the bar is what the last payments were, the line their mean, the diamond this one"
@@ -195,6 +193,13 @@ def _compared(anomaly: Document, profile: Document | None) -> None:
         hours(hours_of(profile["hours"]), payment.hour, payment.severity, look_of), width="stretch",
         key=f"hours-{name}", alt="Usual hours",
     )  # fmt: skip
+
+
+def show_against_usual(payment: Payment, profile: Document) -> None:
+    """Show what a payment is, each word and number of it with how usual it is for its user."""
+    with st.container(horizontal=True, gap="xsmall"):
+        for label, (value, usual) in against_usual(payment, profile).items():
+            st.metric(label, value, usual, delta_color="off", delta_arrow="off", width=120)
 
 
 def _why(anomaly: Document) -> None:
