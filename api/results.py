@@ -9,17 +9,15 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from api.cursors import decoded, encoded
+from api.cursors import page_of, place_of
 from api.documents import Anomalies, Stats
 from api.problems import Json
 from api.store import opened
 from api.times import Time
-from connectors.store_questions import Wanted, cursor
+from connectors.store_questions import Wanted
 from connectors.store_stats import stats
 from tapewatch.documents import told_anomaly
 from tapewatch.settings import Settings
-
-_PLACE = ("ts_event", "id", "severity")
 
 
 class Asked(BaseModel):
@@ -45,7 +43,7 @@ def results(settings: Settings) -> APIRouter:
     @routes.get("/api/anomalies", response_model=Anomalies)
     def anomalies(asked: Annotated[Asked, Query()]) -> Response:
         """Return anomalies, page by page."""
-        after = None if asked.cursor is None else _place(asked.cursor, asked.order)
+        after = place_of(asked.cursor, asked.order)
         wanted = Wanted(
             key=asked.key,
             detector=asked.detector,
@@ -56,9 +54,7 @@ def results(settings: Settings) -> APIRouter:
         )
         with opened(settings) as store:
             found = store.anomalies(limit=asked.limit + 1, after=after, order=asked.order, **wanted)
-        page, last = found[: asked.limit], None
-        if len(found) > len(page):
-            last = encoded(asked.order, *(page[-1][name] for name in _PLACE))
+        page, last = page_of(found, asked.limit, asked.order)
         documents = [told_anomaly(tuple(anomaly.values())) for anomaly in page]
         return Json({"anomalies": documents, "next": last})
 
@@ -69,10 +65,3 @@ def results(settings: Settings) -> APIRouter:
             return Json(stats(store, time.time_ns()))
 
     return routes
-
-
-def _place(text: str, order: str) -> str:
-    """Return the store's cursor of a place in the list."""
-    ts_event, name, severity = decoded(text, order, int, str, (float, int, type(None)))
-    # Nothing is before 1970.
-    return cursor({"ts_event": max(ts_event, 0), "id": name, "severity": severity})

@@ -10,7 +10,7 @@ from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from api.cursors import decoded, encoded
+from api.cursors import decoded, page_of
 from api.documents import AnomalyId, NewReview, Reviews
 from api.documents import Review as ReviewDocument
 from api.problems import Json, Problem
@@ -58,9 +58,7 @@ def reviews(settings: Settings) -> APIRouter:
                 limit=asked.limit + 1,
                 after=after,
             )
-        page, last = found[: asked.limit], None
-        if len(found) > len(page):
-            last = encoded("reviews", *(page[-1][name] for name in _PLACE))
+        page, last = page_of(found, asked.limit, "reviews", *_PLACE)
         return Json({"reviews": [_document(row) for row in page], "next": last})
 
     @routes.post(

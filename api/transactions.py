@@ -8,16 +8,15 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from api.cursors import decoded, encoded
+from api.cursors import page_of, place_of
 from api.documents import Transactions
 from api.problems import Json
 from api.store import opened
 from api.times import Time
-from connectors.store_questions import Wanted, cursor
+from connectors.store_questions import Wanted
 from tapewatch.documents import rfc3339
 from tapewatch.settings import Settings
 
-_PLACE = ("ts_event", "id", "severity")
 _TOLD = (
     "transaction_id", "user_id", "amount", "merchant_category", "location", "payment_method", "risk_level",
     "severity", "reason", "contributions", "detector", "detectors",
@@ -49,11 +48,8 @@ def transactions(settings: Settings) -> APIRouter:
     @routes.get("/api/transactions", response_model=Transactions)
     def listed(asked: Annotated[Asked, Query()]) -> Response:
         """Return payments that were found to be anomalies, page by page."""
-        after, order = None, f"transactions {asked.order}"
-        if asked.cursor is not None:
-            ts_event, name, severity = decoded(asked.cursor, order, int, str, (float, int, type(None)))
-            # Nothing is before 1970.
-            after = cursor({"ts_event": max(ts_event, 0), "id": name, "severity": severity})
+        kind = f"transactions {asked.order}"
+        after = place_of(asked.cursor, kind)
         wanted = Wanted(
             start=asked.start,
             end=asked.end,
@@ -66,9 +62,7 @@ def transactions(settings: Settings) -> APIRouter:
         )
         with opened(settings) as store:
             found = store.transactions(limit=asked.limit + 1, after=after, order=asked.order, **wanted)
-        page, last = found[: asked.limit], None
-        if len(found) > len(page):
-            last = encoded(order, *(page[-1][name] for name in _PLACE))
+        page, last = page_of(found, asked.limit, kind)
         return Json({"transactions": [_document(row) for row in page], "next": last})
 
     return routes
