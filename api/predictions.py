@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from api.documents import Risk
 from api.problems import Json, Problem, problem, request_id
 from scoring.scorer import BadTransactionError, Scorer
 from tapewatch.settings import Settings
@@ -75,7 +76,7 @@ class Prediction(BaseModel):
     transaction_id: str
     is_anomaly: bool
     anomaly_score: float = Field(ge=0, le=1, description="The severity / 100.")
-    risk_level: Literal["low", "medium", "high", "critical"]
+    risk_level: Risk
     reason: str
     contributions: dict[str, float] = Field(description="What carries how much of the score, in all 1.")
     basis: Literal["profile", "population", "cold start"] = Field(
