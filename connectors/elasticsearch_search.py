@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -70,12 +70,14 @@ class Searching:
                 ).body
             )
 
-        if self._memory is None:
-            return ask()
         question = kind, orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-        return self._memory.now.answer(
-            question, ask, lambda answer: len(answer["hits"]["hits"]) <= _MOST_REMEMBERED
-        )
+        return self._remembered(question, ask, lambda answer: len(answer["hits"]["hits"]) <= _MOST_REMEMBERED)
+
+    def _remembered(
+        self, question: Hashable, ask: Callable[[], Query], keep: Callable[[Query], bool] = lambda _: True
+    ) -> Query:
+        """Return an answer that is remembered, if answers are and this one is, else asked for."""
+        return ask() if self._memory is None else self._memory.now.answer(question, ask, keep)
 
     def look_again(self, kinds: Sequence[str]) -> None:
         """Forget the answers if any document of these kinds has come, changed or gone."""
@@ -170,7 +172,7 @@ class Searching:
             answers = self._several(kinds, {"size": 0, "track_total_hits": True})
             return {kind: total_of(answer) for kind, answer in zip(kinds, answers, strict=True)}
 
-        return dict(ask() if self._memory is None else self._memory.now.answer(("counts", *kinds), ask))
+        return dict(self._remembered(("counts", *kinds), ask))
 
     def ends(self, kind: str) -> Query:
         """Return the least and the largest of the times of a kind's documents, by field; see `ENDS`."""
@@ -178,7 +180,7 @@ class Searching:
         def ask() -> Query:
             return ends_of(self.search(kind, size=0, track_total_hits=False, aggs=ENDS))
 
-        return dict(ask() if self._memory is None else self._memory.now.answer(("ends", kind), ask))
+        return dict(self._remembered(("ends", kind), ask))
 
     def _several(self, kinds: Sequence[str], body: Query) -> list[Query]:
         """Return the answers to the same search over each of these kinds."""
