@@ -14,14 +14,13 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from connectors.store_incidents import incidents, verdicts
-from connectors.store_payments import amounts_of, precision
+from connectors.store_payments import precision
 from connectors.store_questions import (
     STEPS,
     Document,
     SeverityOf,
     Wanted,
     WantedReviews,
-    check_group,
     check_points,
 )
 from tapewatch.documents import PublishedJudge
@@ -84,24 +83,20 @@ class Store(ABC):
     ) -> list[Document]:
         """Return the transactions that were judged to be anomalies, each once, in an order.
 
-        A transaction has an incident of its own: rows are those of `incidents`.
+        Each as the worst of its anomalies that are wanted, of equally severe ones the one with the smallest
+        ``id``, whatever the order. A transaction has an incident of its own: rows are those of `incidents`.
         """
         wanted["flow"] = "transactions"
-        return self.incidents(limit=limit, after=after, order=order, **wanted)
+        return incidents(self, limit, after, order, wanted, first_by="worst")
 
     @abstractmethod
-    def payments(self, group: str, **wanted: Unpack[Wanted]) -> list[tuple[str | None, float]]:
-        """Return the word of ``group`` and the amount of each transaction with anomalies that are wanted."""
-
     def amounts(self, group: str, limit: int = 30, **wanted: Unpack[Wanted]) -> list[Document]:
         """Return what the transactions with anomalies come to, by one of `store_questions.GROUPS`.
 
         Rows hold ``group`` (its value, None if unknown), ``transactions`` (their number, whichever detectors
         found them), ``amount`` (their sum), ``amount_mean`` and ``amount_max``; the largest sums first,
-        equal ones by value, at most ``limit``.
+        equal ones by value, at most ``limit``. Sums are exact, then rounded once.
         """
-        check_group(group)
-        return amounts_of(self.payments(group, **wanted), limit)
 
     def precision(self, step_ns: int, most: int = 10_000, **wanted: Unpack[Wanted]) -> list[Document]:
         """Return how many of each detector's anomalies reviews confirm, by step of ``ts_event``.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Unpack
 
+from connectors.elasticsearch_amounts import amounts_by, amounts_in
 from connectors.elasticsearch_queries import (
     COARSER_AGGREGATIONS,
     COUNTER_FIELDS,
@@ -38,6 +39,7 @@ from connectors.store_questions import (
     SeverityOf,
     Wanted,
     WantedReviews,
+    check_group,
     check_range,
     check_step,
     of_incidents,
@@ -97,16 +99,12 @@ class ElasticsearchStore(Store):
             self._searching.hits("anomalies", query, SORT[order], fields, limit, behind)
         )
 
-    def payments(self, group: str, **wanted: Unpack[Wanted]) -> list[tuple[str | None, float]]:
-        """Return a word and the amount of each transaction that has anomalies; see `Store`."""
-        sources: list[Query] = [
-            {"transaction": {"terms": {"field": "transaction_id"}}},
-            {"user": {"terms": {"field": "user_id"}}},
-            {"word": {"terms": {"field": group, "missing_bucket": True}}},
-        ]
-        amount = {"amount": {"max": {"field": "amount"}}}
-        found = self._searching.composite("anomalies", self._filters(wanted), sources, amount)
-        return [(bucket["key"]["word"], bucket["amount"]["value"]) for bucket in found]
+    def amounts(self, group: str, limit: int = 30, **wanted: Unpack[Wanted]) -> list[Document]:
+        """Return what the transactions with anomalies come to; see `Store`."""
+        check_group(group)
+        query = [*self._filters(wanted), {"exists": {"field": "transaction_id"}}]
+        answer = self._searching.search("anomalies", query, size=0, aggs={"amounts": amounts_by(group)})
+        return amounts_in(answer, "amounts")[:limit]
 
     def _filters(self, wanted: Wanted) -> list[Query]:
         query = filters(wanted)

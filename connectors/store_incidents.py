@@ -26,10 +26,19 @@ class _Answers(Protocol):
     ) -> list[Document]: ...
 
 
-def incidents(store: _Answers, limit: int, after: str | None, order: str, wanted: Wanted) -> list[Document]:
+def incidents(
+    store: _Answers,
+    limit: int,
+    after: str | None,
+    order: str,
+    wanted: Wanted,
+    *,
+    first_by: str | None = None,
+) -> list[Document]:
     """Return the next incidents; see `Store.incidents`.
 
-    Anomalies are gone through in the order of the list, and the first of each incident stands for it; so a
+    Anomalies are gone through in the order of the list, and one of each incident stands for it, at its own
+    place: the first in the order ``first_by``, which is that of the list unless another is named. So a
     cursor of anomalies serves, and no page costs more than what is on it.
     """
     found: list[Document] = []
@@ -38,7 +47,9 @@ def incidents(store: _Answers, limit: int, after: str | None, order: str, wanted
     while len(found) < limit:
         page = store.anomalies(limit=size, after=after, order=order, **wanted)
         named = sorted({row["incident"] for row in page if row["incident"] is not None})
-        heads = {head["id"]: head for head in store.heads(named, order, **wanted)} if named else {}
+        heads = (
+            {head["id"]: head for head in store.heads(named, first_by or order, **wanted)} if named else {}
+        )
         for row in page:
             if row["incident"] is None:
                 found.append({**row, "anomalies": 1, "detectors": [row["detector"]]})

@@ -43,8 +43,16 @@ def amounts_of(payments: Iterable[tuple[str | None, float]], limit: int) -> list
                 "amount_mean": total / len(amounts), "amount_max": max(amounts),
             }
         )  # fmt: skip
-    rows.sort(key=lambda row: (-row["amount"], row["group"] is None, row["group"]))
-    return rows[:limit]
+    return largest_first(rows)[:limit]
+
+
+def largest_first(rows: list[Document]) -> list[Document]:
+    """Return what payments come to in the order of `Store.amounts`.
+
+    >>> [row["group"] for row in largest_first([{"group": g, "amount": 1.0} for g in (None, "b", "a")])]
+    ['a', 'b', None]
+    """
+    return sorted(rows, key=lambda row: (-row["amount"], row["group"] is None, row["group"]))
 
 
 def precision(store: _Answers, step_ns: int, most: int, wanted: Wanted) -> list[Document]:

@@ -30,6 +30,7 @@ from connectors.sqlite_schema import TABLES, explain, open_for_reading
 from connectors.store import Store
 from connectors.store_judges import judge_of
 from connectors.store_memory import Memory
+from connectors.store_payments import amounts_of
 from connectors.store_questions import (
     ORDERS,
     SEVERITY_BINS,
@@ -38,6 +39,7 @@ from connectors.store_questions import (
     SeverityOf,
     Wanted,
     WantedReviews,
+    check_group,
     check_range,
     check_step,
     of_incidents,
@@ -144,15 +146,16 @@ class SqliteStore(Store):
             row["contributions"] = orjson.loads(row["contributions"])
         return without_empty_payments(rows)
 
-    def payments(self, group: str, **wanted: Unpack[Wanted]) -> list[tuple[str | None, float]]:
-        """Return a word and the amount of each transaction that has anomalies; see `Store`."""
+    def amounts(self, group: str, limit: int = 30, **wanted: Unpack[Wanted]) -> list[Document]:
+        """Return what the transactions with anomalies come to; see `Store`."""
+        check_group(group)
         where, values = where_of(wanted)
         rows = self._rows(
             f"SELECT max({group}) AS word, max(amount) AS amount FROM anomalies "  # noqa: S608
             f"WHERE transaction_id NOT NULL AND {where} GROUP BY transaction_id, user_id",
             *values,
         )
-        return [(row["word"], row["amount"]) for row in rows]
+        return amounts_of(((row["word"], row["amount"]) for row in rows), limit)
 
     def heads(self, names: Sequence[str], order: str = "worst", **wanted: Unpack[Wanted]) -> list[Document]:
         """Return the first anomaly of each of these incidents; see `Store`."""

@@ -38,7 +38,7 @@ def _show(store: Store, settings: Settings) -> None:
         return
     profile = profile_of(store, settings, user)
     user = user if profile is None else profile["user_id"]
-    payments = _worst_of_each(store, store.transactions(key=user, order="newest", limit=_MOST_PAYMENTS))
+    payments = store.transactions(key=user, order="newest", limit=_MOST_PAYMENTS)
     if profile is None and not payments:
         _matching(store, user)
         return
@@ -51,13 +51,6 @@ def _show(store: Store, settings: Settings) -> None:
     else:
         _figures(profile)
     _one(store, user, profile, payments)
-
-
-def _worst_of_each(store: Store, rows: list[Document]) -> list[Document]:
-    """Return payments with what the most severe of their anomalies says: in order of time any comes first."""
-    heads = {head["incident"]: head["id"] for head in store.heads([row["incident"] for row in rows], "worst")}
-    found = {row["id"]: row for row in store.anomalies(ids=[*heads.values()], limit=len(heads) + 1)}
-    return [{**row, **found.get(heads.get(row["incident"], ""), {})} for row in rows]
 
 
 def profile_of(store: Store, settings: Settings, user: str) -> Document | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -103,14 +104,22 @@ def parts() -> list[Any]:
         make.results(judges=[judge("a", FIRST + 2, 5), judge("a", FIRST + 1, 3), judge("b", FIRST + 1, 4)]),
         make.results(judges=[judge("b", FIRST, 9), judge("c", FIRST + 2, 1)]),
         make.results(
-            anomalies=[
-                make.payment(n, name) for n in range(12) for name in ("ensemble", "rules")[n % 3 // 2 :]
-            ],
+            anomalies=[payment(n, name) for n in range(12) for name in ("ensemble", "rules")[n % 3 // 2 :]],
             profiles=[make.profile(f"u{n}") for n in range(3)],
             flow="transactions",
         ),
         make.results(bars=[other], dataset="OTHER.TAPE", partition="b", counters={"records": 2**53 + 1}),
     ]
+
+
+def payment(number: int, detector: str) -> Any:
+    """Return an anomaly of a payment: two happen in each instant, and of each either detector may say more."""
+    severity = {"rules": 55.0, "ensemble": [80.0, 40.0, 55.0, float("nan")][number % 4]}[detector]
+    amount = [0.1, 1e14 + 0.25, 10.25, 0.7][number % 4]
+    made = make.payment(number, detector, amount=amount)
+    ts = make.payment(number - number % 2).ts_event
+    name = f"{len(detector)}{number:031x}"
+    return replace(made, id=name, severity=severity, ts_event=ts, ts_start=ts, ts_end=ts + 1)
 
 
 def judge(partition: str, ts: int, transactions: int) -> PublishedJudge:
@@ -288,7 +297,7 @@ QUESTIONS: dict[str, Callable[[Store], Any]] = {
     "transactions of words": lambda s: s.transactions(
         merchant_category="travel", location="BR", payment_method="card"),
     "no transactions": lambda s: s.transactions(location="XX"),
-    "payments": lambda s: sorted(s.payments("location", detector="rules")),
+    "amounts that rules found": lambda s: s.amounts("location", detector="rules"),
     "amounts by place": lambda s: s.amounts("location"),
     "amounts by category": lambda s: s.amounts("merchant_category"),
     "a user's amounts by method": lambda s: s.amounts("payment_method", user_id="u0", limit=1),
@@ -441,6 +450,8 @@ def test_documents_have_the_contracts_names_and_types(both: Both) -> None:
 
 def test_a_transaction_counts_once_whatever_found_it(both: Both) -> None:
     found = both.ask(lambda s: s.transactions(limit=100, order="oldest"))
+    assert [row["ts_event"] for row in found] == sorted(row["ts_event"] for row in found)
+    found.sort(key=lambda row: int(row["transaction_id"][1:]))
     assert [row["transaction_id"] for row in found] == [f"t{n}" for n in range(12)]
     assert [row["detectors"] for row in found[:3]] == [
         ["ensemble", "rules"],
@@ -450,7 +461,48 @@ def test_a_transaction_counts_once_whatever_found_it(both: Both) -> None:
     assert tuple(found[0])[-9:-2] == PAYMENT_FIELDS
     amounts = both.ask(lambda s: s.amounts("merchant_category"))
     assert {row["group"]: row["transactions"] for row in amounts} == {"grocery": 4, "travel": 4, None: 4}
-    assert sum(row["amount"] for row in amounts) == sum(row["amount"] for row in found)
+    for row in amounts:
+        parts = [paid["amount"] for paid in found if paid["merchant_category"] == row["group"]]
+        assert (row["amount"], row["amount_max"]) == (math.fsum(parts), max(parts))
+
+
+WANTED_PAYMENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "detector": st.sampled_from(["rules", "ensemble"]),
+        "user_id": st.sampled_from(["u1", "u2"]),
+        "location": st.sampled_from(["DE", "XX"]),
+        "min_severity": st.sampled_from([0.0, 50.0, 60.0]),
+        "start": st.integers(0, 11).map(lambda number: make.payment(number).ts_event),
+    },
+)
+
+
+@settings(max_examples=tried(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(wanted=WANTED_PAYMENTS, order=st.sampled_from(["newest", "oldest", "worst"]), page=st.integers(1, 5))
+def test_the_worst_of_its_anomalies_tells_of_a_transaction(
+    both: Both, wanted: dict[str, Any], order: str, page: int
+) -> None:
+    rows = both.sqlite.anomalies(limit=100, order=order, flow="transactions", **wanted)
+    worst: dict[str, tuple[float, str]] = {}
+    for row in rows:
+        rank = -math.inf if row["severity"] is None else row["severity"]
+        worst[row["transaction_id"]] = min(
+            worst.get(row["transaction_id"], (math.inf, "")), (-rank, row["id"])
+        )
+    expected = [row for row in rows if worst[row["transaction_id"]][1] == row["id"]]
+    found: list[Any] = []
+    after = None
+    while rows := both.ask(partial(_transactions, limit=page, after=after, order=order, **wanted)):
+        assert len(rows) <= page
+        found += rows
+        after = cursor(rows[-1])
+    assert [row["id"] for row in found] == [row["id"] for row in expected]
+    assert [row["reason"] for row in found] == [row["reason"] for row in expected]
+
+
+def _transactions(store: Store, **asked: Any) -> list[Any]:
+    return store.transactions(**asked)
 
 
 def test_a_review_of_a_transaction_judges_its_anomalies(both: Both) -> None:
