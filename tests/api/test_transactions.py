@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,22 @@ def test_pages_hold_each_payment_once(client: TestClient, order: str) -> None:
 
 def _worst(number: int) -> tuple[float, int]:
     return -make.payment(number).severity, number
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest", "worst"])
+def test_the_worst_of_its_anomalies_speaks(tmp_path: Path, order: str) -> None:
+    mild = [make.payment(n, "rules") for n in (1, 2)]
+    grave = [replace(make.payment(n, "ensemble"), severity=91.0, reason="Very odd.") for n in (1, 2)]
+    assert [anomaly.id for anomaly in mild] < [anomaly.id for anomaly in grave]
+    with SqliteWriter(tmp_path / "results.db") as writer:
+        writer.write([make.results(anomalies=[*mild, *grave])])
+    client = serving.client(tmp_path)
+    page = client.get(f"/api/transactions?limit=1&order={order}").json()
+    pages = [page, client.get(f"/api/transactions?order={order}&cursor={page['next']}").json()]
+    told = [(row["reason"], row["detector"]) for page in pages for row in page["transactions"]]
+    assert told == [("Very odd.", "ensemble")] * 2
+    asked = client.get(f"/api/transactions?order={order}&detector=rules").json()["transactions"]
+    assert {row["detector"] for row in asked} == {"rules"}
 
 
 def test_a_payment_has_the_contracts_names(client: TestClient) -> None:
