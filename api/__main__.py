@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from tapewatch.errors import UserError
 
 #: What the extra ``api`` brings, by the names under which it is imported.
-_NEEDED = ("fastapi", "prometheus_client", "uvicorn", "websockets")
+_NEEDED = ("fastapi", "prometheus_client", "structlog", "uvicorn", "websockets")
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api.log import log
 from tapewatch.errors import UserError
-from tapewatch.log import log
 from tapewatch.settings_errors import shown
 
 
@@ -106,7 +106,7 @@ def handle(app: FastAPI) -> None:
 
     @app.exception_handler(UserError)
     def unavailable(request: Request, error: UserError) -> Response:
-        log.warning("request %s: %s", request_id(request), error)
+        log.warning(str(error))
         return problem(503, str(error), request_id(request))
 
     @app.exception_handler(Exception)

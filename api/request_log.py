@@ -6,11 +6,11 @@ import re
 import time
 import uuid
 
-import orjson
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
-from tapewatch.log import log
+from api.log import log
 
 _HEADER = "x-request-id"
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -33,6 +33,10 @@ class RequestLog:
         asked = Headers(scope=scope).get(_HEADER, "")
         name = asked if _SANE.fullmatch(asked) else uuid.uuid4().hex
         scope["tapewatch.request_id"] = name
+        with bound_contextvars(request_id=name):
+            await self._logged(scope, receive, send, name)
+
+    async def _logged(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
         status, begun = 0, time.monotonic()
 
         async def answer(message: Message) -> None:
@@ -48,14 +52,13 @@ class RequestLog:
             await self._app(scope, receive, answer)
         except Exception:
             # What the client was told is all it should know; what went wrong is for the log.
-            log.exception("request %s failed", name)
+            log.exception("request failed")
         finally:
-            line = {
-                "request_id": name,
-                "client": (scope.get("client") or ("",))[0],
-                "method": scope.get("method", "WS"),
-                "path": scope["path"],
-                "status": status,
-                "seconds": round(time.monotonic() - begun, 6),
-            }
-            log.info("request %s", orjson.dumps(line).decode())
+            log.info(
+                "request",
+                client=(scope.get("client") or ("",))[0],
+                method=scope.get("method", "WS"),
+                path=scope["path"],
+                status=status,
+                seconds=round(time.monotonic() - begun, 6),
+            )

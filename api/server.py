@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 from pathlib import Path
 
 import uvicorn
 
 from api.app import application
+from api.log import log, use
 from connectors.sqlite_schema import open_for_writing
 from connectors.store import open_results
 from tapewatch.listening import listen
-from tapewatch.log import log
 from tapewatch.settings import Settings
 
 #: Requests and streams at one time; more are answered with 503 at once.
@@ -33,7 +32,7 @@ def serve(settings: Settings) -> None:
     listener = listen("api", settings.api.host, settings.api.port, settings.api.secret, waiting=128)
     with listener:
         _check_store(settings)
-        _use_our_log()
+        use()
         server = uvicorn.Server(
             uvicorn.Config(
                 application(settings),
@@ -57,7 +56,8 @@ def serve(settings: Settings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)
         host, port = listener.getsockname()[:2]
-        log.info("API on http://%s:%d, described at /docs", f"[{host}]" if ":" in host else host, port)
+        place = f"[{host}]" if ":" in host else host
+        log.info(f"API on http://{place}:{port}, described at /docs")
         server.run(sockets=[listener])
     log.info("API ended")
 
@@ -69,10 +69,3 @@ def _check_store(settings: Settings) -> None:
     else:
         # Reviews are written there.
         open_for_writing(Path(settings.sinks.sqlite.path)).close()
-
-
-def _use_our_log() -> None:
-    theirs = logging.getLogger("uvicorn")
-    theirs.handlers = log.handlers
-    theirs.setLevel(logging.WARNING)
-    theirs.propagate = False

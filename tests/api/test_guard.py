@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from api.guard import MOST_BYTES
+from api.log import formatter, log
+from tapewatch.errors import UserError
+from tapewatch.log import log as plain
 
 serving: Any = import_module("tests.api.serving")
 
@@ -150,7 +154,7 @@ def test_a_request_is_logged_without_what_may_be_secret(
         guarded.get("/api/stats", headers={"Authorization": "Bearer hunter2"})
     assert ids[0] == "a.b-C_1"
     assert all(len(name) == 32 and name.isalnum() for name in ids[1:])
-    lines = [record.getMessage() for record in caplog.records if record.name == "tapewatch"]
+    lines = [formatter().format(record) for record in caplog.records if record.name == "tapewatch"]
     assert len(lines) == 7
     assert '"request_id":"a.b-C_1"' in lines[0]
     assert '"method":"GET","path":"/api/anomalies","status":200' in lines[0]
@@ -176,5 +180,36 @@ def test_a_fault_is_logged_and_told_without_its_cause(
     }  # fmt: skip
     assert "something inside" not in answer.text
     (failure,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert failure.getMessage() == "request r1 failed"
-    assert failure.exc_info is not None
+    line, *trace = formatter().format(failure).splitlines()
+    assert line.endswith(' ERROR request failed {"request_id":"r1"}')
+    assert trace[-1] == "RuntimeError: something inside"
+
+
+def test_what_is_logged_of_a_request_has_its_id_and_no_payment(
+    open_client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(formatter())
+    monkeypatch.setattr(plain, "handlers", [handler])
+
+    def unreadable(*arguments: object) -> None:
+        plain.warning("the server is %s", "away")
+        log.info("asked again", user_id="ana", amount=98765.25, token=TOKEN)
+        raise UserError("the results cannot be read")
+
+    monkeypatch.setattr("api.results.opened", unreadable)
+    payment = {"transaction_id": "t", "timestamp": "2024-05-01", "user_id": "ana", "amount": 98765.25}
+    assert open_client.get("/api/stats", headers={"X-Request-ID": "r1"}).status_code == 503
+    for body in (payment, payment | {"amount": "98765.25x"}):
+        open_client.post("/predict", json=body, headers={"X-Request-ID": "r1"})
+    plain.info("nobody asked")
+    lines = written.getvalue().splitlines()
+    said = [line.partition("Z ")[2] for line in lines]
+    assert said[:3] == [
+        'WARNING the server is away {"request_id":"r1"}', 'INFO asked again {"request_id":"r1"}',
+        'WARNING the results cannot be read {"request_id":"r1"}',
+    ]  # fmt: skip
+    assert all('"request_id":"r1"' in line for line in said[:-1])
+    assert said[-1] == "INFO nobody asked"
+    assert not any(word in "".join(lines) for word in ("98765", "ana", TOKEN))
