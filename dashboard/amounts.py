@@ -16,7 +16,7 @@ from dashboard.payments import GROUPS, UNKNOWN
 from dashboard.reading import look, range_of
 from dashboard.tables import payment_table
 from dashboard.users import PAYMENT, USER, no_payments
-from dashboard.words import RANGES, number, plain
+from dashboard.words import RANGES, money, number, plain
 from tapewatch.settings import Settings
 
 _MOST_GROUPS, _MOST_POINTS, _MOST_LISTED = 20, 300, 12
@@ -117,8 +117,8 @@ def _figures(totals: list[Document]) -> None:
         for label, value in (
             ("Payments", f"{many:,}"),
             ("Together", number(round(amount))),
-            ("Mean", number(round(amount / many, 2))),
-            ("Largest", number(max(row["amount_max"] for row in totals))),
+            ("Mean", money(amount / many)),
+            ("Largest", money(max(row["amount_max"] for row in totals))),
         ):
             st.metric(label, value, width=132)
 

@@ -12,10 +12,17 @@ from dashboard.door import entered
 from tapewatch.errors import UserError
 from tapewatch.settings import load
 
+#: Without a pointer the buttons of a table are always shown, above it: over whatever is there.
+_ROOM_FOR_BUTTONS = (
+    "<style>@media (hover: none) { [data-testid=stElementContainer]:has([data-testid=stDataFrame]) "
+    "{ margin-top: 1.75rem } }</style>"
+)
+
 
 def main() -> None:
     """Draw the page that the address names."""
     st.set_page_config("tapewatch", page_icon=":material/monitoring:", layout="wide")
+    st.html(_ROOM_FOR_BUTTONS)
     try:
         settings = load().dashboard
     except UserError as error:

@@ -130,10 +130,9 @@ def _past(store: Store, times: list[int]) -> str:
 def _tell_faults(faults: list[tuple[int, str]]) -> None:
     if not faults:
         return
-    lines = "line" if len(faults) == 1 else "lines"
-    with st.expander(
-        f"{len(faults):,} {lines} left out, because they are no payments", icon=":material/warning:"
-    ):
+    one = len(faults) == 1
+    why = "line left out, because it is no payment" if one else "lines left out, because they are no payments"
+    with st.expander(f"{len(faults):,} {why}", icon=":material/warning:"):
         st.markdown("\n".join(f"- Line {line}: {plain(reason)}" for line, reason in faults[:_MOST_FAULTS]))
         if len(faults) > _MOST_FAULTS:
             st.caption(f"The first {_MOST_FAULTS}.")

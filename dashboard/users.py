@@ -13,7 +13,7 @@ from dashboard.payment_charts import amount_range, habits, hours
 from dashboard.payments import HABITS, Payment, against_usual, habits_of, hours_of
 from dashboard.reading import look
 from dashboard.tables import payment_table
-from dashboard.words import number, plain, time_of
+from dashboard.words import money, plain, time_of
 from tapewatch.pseudonyms import pseudonyms_of
 from tapewatch.settings import Settings
 
@@ -106,7 +106,8 @@ def _choose_from(table: pd.DataFrame) -> None:
             st.session_state[USER] = users[cells[0][0]]
 
     st.dataframe(
-        table, hide_index=True, width=620, key="users", on_select=chosen, selection_mode="single-cell",
+        table, hide_index=True, width=620, height=38 + 35 * len(table), key="users", on_select=chosen,
+        selection_mode="single-cell",
         column_config={
             "severity": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.0f"),
             "mean amount": st.column_config.NumberColumn(format="%.2f"),
@@ -119,16 +120,12 @@ def _figures(profile: Document) -> None:
         for label, value, width in (
             ("Payments", f"{profile['transactions']:,}", 128),
             ("Not learned", f"{profile['anomalies']:,}", 128),
-            ("Mean amount", number(_money(profile["amount_mean"])), 128),
-            ("Amounts", f"{number(profile['amount_min'])} to {number(profile['amount_max'])}", 215),
+            ("Mean amount", money(profile["amount_mean"]), 128),
+            ("Amounts", f"{money(profile['amount_min'])} to {money(profile['amount_max'])}", 215),
             ("Known from (UTC)", time_of(profile["ts_first"])[:10], 150),
             ("Last payment (UTC)", time_of(profile["ts_last"])[:16], 200),
         ):
             st.metric(label, value, width=width)
-
-
-def _money(amount: float | None) -> float | None:
-    return None if amount is None else round(amount, 2)
 
 
 def _one(store: Store, user: str, profile: Document | None, payments: list[Document]) -> None:

@@ -87,6 +87,15 @@ def number(value: float | None) -> str:
     return text if "e" not in text else f"{value:.3g}"
 
 
+def money(amount: float | None) -> str:
+    """Return an amount as it is written: to the hundredth.
+
+    >>> money(10_140.3), money(31.304), money(None)
+    ('10,140.30', '31.30', '–')
+    """
+    return "–" if amount is None else f"{amount:,.2f}"
+
+
 def plain(text: str) -> str:
     r"""Return a text that Markdown shows as it is: symbols come from outside.
 

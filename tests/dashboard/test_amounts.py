@@ -42,7 +42,7 @@ def test_without_payments_it_says_what_to_do(database: Path) -> None:
 
 def test_each_payment_counts_once(filled: Path) -> None:
     page = shown("amounts")
-    assert figures(page) == {"Payments": "3", "Together": "140", "Mean": "46.67", "Largest": "100"}
+    assert figures(page) == {"Payments": "3", "Together": "140", "Mean": "46.67", "Largest": "100.00"}
     assert list(page.dataframe[0].value["user_id"]) == ["bea", "ana", "ana"]
     assert charts(page) == 2
     assert page.selectbox(key="location").options == ["BR", "DE"]
