@@ -17,6 +17,7 @@ from api.flow import flow
 from api.flow_process import FlowProcess
 from api.guard import Guard
 from api.live import live
+from api.log import use
 from api.metrics import metrics
 from api.predictions import predictions
 from api.problems import PROBLEMS, Json, handle
@@ -39,8 +40,9 @@ _ABOUT = (
 def application(settings: Settings) -> ASGIApp:
     """Return the whole application as the settings describe it.
 
-    Its flow, if one runs, is stopped when the application ends.
+    Its flow, if one runs, is stopped when the application ends. Log lines of the process are the API's.
     """
+    use()
     inner: ASGIApp = Guard(described(settings), settings.api)
     if settings.api.cors_origins:
         inner = CORSMiddleware(

@@ -8,7 +8,7 @@ from pathlib import Path
 import uvicorn
 
 from api.app import application
-from api.log import log, use
+from api.log import log
 from connectors.sqlite_schema import open_for_writing
 from connectors.store import open_results
 from tapewatch.listening import listen
@@ -32,7 +32,6 @@ def serve(settings: Settings) -> None:
     listener = listen("api", settings.api.host, settings.api.port, settings.api.secret, waiting=128)
     with listener:
         _check_store(settings)
-        use()
         server = uvicorn.Server(
             uvicorn.Config(
                 application(settings),
