@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
+from connectors.elasticsearch_bulk import BulkWriter
+from connectors.elasticsearch_client import connect
+from connectors.elasticsearch_schema import create
 from connectors.sqlite import SqliteWriter
+from connectors.store_elasticsearch import ElasticsearchStore
+from dashboard.uploads import EXAMPLE
 
 pytestmark = pytest.mark.xdist_group("browser of payments")  # what they share takes seconds to make
 
@@ -27,13 +32,18 @@ _JUDGED = 1_000
 
 
 @pytest.fixture(scope="module")
-def payments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def judged() -> list[Any]:
+    """Return what a transaction flow leaves in a store."""
+    flow = stored.Flow()
+    return [*flow.until(_JUDGED), *flow.known()]
+
+
+@pytest.fixture(scope="module")
+def payments(judged: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return the address of pages over what a transaction flow has left."""
     folder = tmp_path_factory.mktemp("payments")
-    flow = stored.Flow()
     with SqliteWriter(folder / "results.db") as writer:
-        writer.write(flow.until(_JUDGED))
-    flow.publish(folder / "results.db")
+        writer.write(judged)
     with served.served(folder) as url:
         yield url
 
@@ -127,6 +137,45 @@ def test_a_file_of_payments_is_scored_and_taken_away(paying: Any, tmp_path: Path
         scored = list(csv.DictReader(file))
     assert {row["transaction_id"] for row in scored} == {row["transaction_id"] for row in rows}
     assert {row["basis"] for row in scored} <= {"profile", "population"}
+
+
+def test_the_pages_of_payments_over_elasticsearch(
+    browser: Any, judged: list[Any], elasticsearch_settings: Any, tmp_path: Path
+) -> None:
+    place = elasticsearch_settings
+    client = connect(place)
+    create(client, place)
+    writer = BulkWriter(client, place)
+    writer.write(judged)
+    writer.refresh()
+    client.close()
+    with ElasticsearchStore(place) as store:
+        (worst,) = store.transactions(order="worst", limit=1)
+        told = sum(row["transactions"] for row in store.amounts("location", min_severity=75.0))
+    user, asked = worst["user_id"], {"kinds": '["elasticsearch"]', "elasticsearch__url": place.url}
+    asked["elasticsearch__index_prefix"] = place.index_prefix
+    with served.served(tmp_path, **{f"sinks__{name}": value for name, value in asked.items()}) as url:
+        for page in opened(browser, url):
+            charts = page.locator("[data-testid=stVegaLiteChart] svg")
+            go(page, "/users")
+            page.get_by_text("Users with the worst payments").wait_for()
+            go(page, f"/users?user={user}&payment={worst['id']}")
+            page.get_by_text(worst["reason"]).first.wait_for()
+            eventually(charts.count, 6)
+            go(page, "/amounts?least=75")
+            figures = page.get_by_test_id("stMetric")
+            figures.get_by_text(f"{told:,}", exact=True).wait_for()
+            eventually(charts.count, 2)
+            go(page, f"/predict?user={user}")
+            page.get_by_role("spinbutton", name="Amount").fill("98765")
+            page.get_by_role("button", name="Score").click()
+            page.get_by_text("critical risk").wait_for()
+            page.get_by_text("compared with the user's own payments").wait_for()
+            go(page, "/batch")
+            (tmp_path / "some.csv").write_bytes(EXAMPLE.encode())
+            page.locator("input[type=file]").set_input_files(tmp_path / "some.csv")
+            page.get_by_text("Risk levels").wait_for()
+            eventually(charts.count, 2)
 
 
 def test_every_page_of_payments_fits_a_phone(browser: Any, payments: str) -> None:

@@ -85,8 +85,12 @@ class Flow:
 
     def publish(self, path: Path) -> None:
         """Write what is known now into a store."""
+        with SqliteWriter(path) as writer:
+            writer.write(self.known())
+
+    def known(self) -> list[Results]:
+        """Return what is known now as results."""
         profiles = [
             profile.document(user, self.partition) for user, profile in sorted(self.history.profiles.items())
         ]
-        with SqliteWriter(path) as writer:
-            writer.write([Results("", 0, "", "transactions", profiles=profiles), self.judge.last()])
+        return [Results("", 0, "", "transactions", profiles=profiles), self.judge.last()]
