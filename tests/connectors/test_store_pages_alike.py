@@ -139,10 +139,9 @@ def test_the_worst_of_its_anomalies_tells_of_a_transaction(
     rows = both.sqlite.anomalies(limit=100, order=order, flow="transactions", **wanted)
     worst: dict[str, tuple[float, str]] = {}
     for row in rows:
-        rank = -math.inf if row["severity"] is None else row["severity"]
-        worst[row["transaction_id"]] = min(
-            worst.get(row["transaction_id"], (math.inf, "")), (-rank, row["id"])
-        )
+        # What has no severity comes last.
+        rank = (1.0 if row["severity"] is None else -row["severity"], row["id"])
+        worst[row["transaction_id"]] = min(worst.get(row["transaction_id"], rank), rank)
     expected = [row for row in rows if worst[row["transaction_id"]][1] == row["id"]]
     found: list[Any] = []
     after = None
