@@ -13,6 +13,7 @@ from connectors.store import Store, open_results
 from connectors.store_elasticsearch import ElasticsearchStore
 from connectors.store_questions import review_cursor
 from connectors.store_sqlite import SqliteStore
+from connectors.store_tape import StoredTape
 from tapewatch.documents import PublishedJudge
 from tapewatch.errors import UserError
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND
@@ -173,7 +174,7 @@ def test_both_answer_alike_when_there_is_nothing(name: str, empty: Both) -> None
 def test_every_question_of_the_interface_is_asked_here() -> None:
     asked = {name for question in QUESTIONS.values() for name in question.__code__.co_names}
     inner = {"close", "coarser_bars", "look_again", "prepare", "score_extent", "score_rows"}
-    assert asked >= {name for name in vars(Store) if not name.startswith("_")} - inner
+    assert asked >= {name for part in (Store, StoredTape) for name in vars(part) if name[0] != "_"} - inner
 
 
 @pytest.mark.parametrize(
