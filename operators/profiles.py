@@ -35,8 +35,9 @@ _TRUST = 5.0
 #: A transaction this strange is not learned, unless so many in a row were.
 _STRANGE, _NEW_HABIT = 8.0, 5
 _MOST = 20.0
-#: What is stranger than this is remembered for some days: one broken habit makes the next more believable.
-_SURPRISING, _SURPRISE_DAYS = 4.0, 7.0
+#: Deviations from which on an amount is remembered for some days as raised, and how many of one count at
+#: most: a leaked card pays too much again and again, while one large payment alone says little of the next.
+_RAISED, _RAISED_MOST, _RAISED_DAYS = 2.0, 3.0, 7.0
 _NAN = math.nan
 #: Shorter ways than this are within what a place's name tells.
 _SHORT_WAY_KM = 150.0
@@ -104,6 +105,7 @@ class Profile:
         #: How surprising merchants, places usually are to this user: who is always elsewhere is nowhere new.
         self.surprise = (1.0, 1.0)
         self.pace = 0.0
+        #: How far the amounts of the last days were raised, fading.
         self.strangeness = 0.0
         self.place: str | None = None
         self.distance = _NAN
@@ -162,7 +164,7 @@ class Profile:
         else:
             self.streak += 1
             self.alarms += 1
-        self._follow(row, strange)
+        self._follow(row, measured.own_linear)
         return measured
 
     def measure(self, row: Row) -> Measured:
@@ -268,7 +270,7 @@ class Profile:
 
     def _recent(self, ts: int) -> float:
         days = max(ts - self.last, 0) / DAY if self.seen else 0.0
-        return self.strangeness * math.exp(-days / _SURPRISE_DAYS)
+        return self.strangeness * math.exp(-days / _RAISED_DAYS)
 
     def _learn(self, row: Row) -> None:
         self.learned += 1
@@ -310,10 +312,11 @@ class Profile:
             self.categories[word] = (number / 2, mean, square / 2)
         self.hours = array("f", [value / 2 for value in self.hours])
 
-    def _follow(self, row: Row, strange: float) -> None:
+    def _follow(self, row: Row, amount: float) -> None:
         """Note what happened, whether it was legitimate or not."""
         ts = row.ts
-        self.strangeness = min(self._recent(ts) + max(strange - _SURPRISING, 0.0), 50.0)
+        raised = min(max(amount - _RAISED, 0.0), _RAISED_MOST)
+        self.strangeness = min(self._recent(ts) + raised, 50.0)
         if self.first < 0:
             self.first = ts
         self.last = max(self.last, ts)

@@ -205,5 +205,5 @@ def _said(
     if feature == "own_pace":
         return unit, 0.0, "more transactions in a day than this user makes"
     if feature == "own_recent":
-        return unit, 0.0, "this user's last transactions were strange, too"
+        return unit, 0.0, "this user's last amounts were raised, too"
     return unit, 0.0, _LEARNED.get(feature, feature.replace("_", " "))

@@ -71,17 +71,19 @@ class ScoringDetector(TransactionDetector):
 
 #: From which deviation on a rule looks at a feature, and how much it counts.
 _RULES = {
-    "amount": (1.0, 1.0), "amount_linear": (1.0, 1.0), "own_amount": (1.0, 1.0), "own_linear": (1.0, 1.0),
+    "amount": (1.0, 1.0), "amount_linear": (1.0, 1.0), "own_amount": (1.0, 1.0), "own_linear": (0.0, 0.5),
     "own_category": (1.0, 1.0), "distance": (1.0, 4.0), "haste": (1.5, 1.0), "transactions_1h": (1.5, 12.0),
     "contradiction": (1.0, 6.0), "night_amount": (1.0, 0.7), "own_place": (1.0, 1.0),
     "own_merchant": (1.0, 0.3), "own_merchant_category": (1.0, 0.2), "own_method": (1.0, 0.6),
     "own_device": (1.0, 0.4), "own_hour": (1.0, 0.4), "own_pace": (1.0, 0.3), "own_travel": (1.0, 2.0),
+    "own_recent": (0.0, 0.5),
 }  # fmt: skip
 _FROM = np.array([_RULES.get(name, (np.inf, 0.0))[0] for name in FEATURES])
 _WEIGHT = np.array([_RULES.get(name, (np.inf, 0.0))[1] for name in FEATURES])
 #: What lies further beyond counts no more: amounts have tails so long that deviations of the amounts
 #: themselves, unlike those of their logarithms, soon say nothing.
-_MOST = np.array([{"amount_linear": 4.0, "own_linear": 4.0}.get(name, np.inf) for name in FEATURES])
+_LIMITS = {"amount_linear": 4.0, "own_linear": 4.0, "own_recent": 3.0}
+_MOST = np.array([_LIMITS.get(name, np.inf) for name in FEATURES])
 _EACH = tuple(zip(_FROM.tolist(), _WEIGHT.tolist(), _MOST.tolist(), strict=True))
 
 
