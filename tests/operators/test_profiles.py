@@ -76,6 +76,26 @@ def test_what_is_strange_is_not_learned_until_it_is_a_habit(usual: Profile) -> N
     assert usual.learned == before + 1
 
 
+def test_raised_amounts_are_remembered_for_some_days(usual: Profile) -> None:
+    def pay(profile: Profile, *amounts: float, place: str = "DE") -> Profile:
+        for hour, amount in enumerate(amounts):
+            profile.update(row(30 * DAY + hour * HOUR, amount, place))
+        return profile
+
+    state = usual.snapshot()
+    ordinary, odd, once, huge, often = (
+        pay(Profile(state), *amounts, place=place).measure(row(31 * DAY)).own_recent
+        for amounts, place in (
+            ((20.0, 20.0), "DE"), ((20.0, 20.0), "BR"), ((20.0, 60.0), "DE"), ((20.0, 60_000.0), "DE"),
+            ((60.0, 60.0), "DE"),
+        )
+    )  # fmt: skip
+    assert ordinary == odd == 0.0
+    assert 0.0 < once == huge < often
+    later = pay(Profile(state), 60.0, 60.0).measure(row(45 * DAY)).own_recent
+    assert 0.0 < later < often / 4
+
+
 def test_an_unknown_field_says_nothing(usual: Profile) -> None:
     found = usual.measure(row(30 * DAY, place=None))
     assert found.own_place == 0.0

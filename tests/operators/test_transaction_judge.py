@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.transaction_detectors import KNOWN, transaction_detectors
+from operators.transaction_detectors import KNOWN, Rules, transaction_detectors
+from operators.transaction_features import FEATURES
 from operators.transaction_feedback import FeedbackSettings
 from operators.transaction_history import History
 from operators.transaction_judge import Part, TransactionJudge
@@ -205,3 +206,15 @@ def test_no_transactions() -> None:
     nothing = Transactions("p", 0, [], [], np.empty(0, np.int64), np.empty(0), {}, {})
     (results,) = TransactionJudge(made()).on_batch(nothing)
     assert not results.anomalies
+
+
+def test_rules_rank_ordinary_payments_by_their_amounts_too() -> None:
+    rules = Rules().build(None)
+
+    def score(**deviations: float) -> float:
+        point = [[deviations.get(name, 0.0) for name in FEATURES]]
+        return float(rules.score(np.array(point, np.float32))[0])
+
+    assert score() == score(own_linear=-1.0) == 0.0 < score(own_linear=0.2) < score(own_linear=0.4)
+    assert score(own_linear=0.4) < score(own_linear=0.4, own_recent=1.0)
+    assert score(own_recent=3.0) == score(own_recent=20.0) < score(own_linear=4.0, own_recent=3.0)
