@@ -288,7 +288,7 @@ class TransactionEnsemble(TransactionDetector):
     )
     #: Weights of the rules and of the classifier beside those, in personal mode and once there are reviews.
     personal: float = Field(4.0, ge=0, le=1000)
-    reviewed: float = Field(10.0, ge=0, le=1000)
+    reviewed: float = Field(20.0, ge=0, le=1000)
 
 
 KNOWN: tuple[type[TransactionDetector], ...] = (
