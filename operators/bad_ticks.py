@@ -28,6 +28,7 @@ from operators.detector import (
 )
 from operators.recent import BlockSums, Joined, at_places, latest
 from operators.scale import Scale
+from operators.thin_trading import Rhythm
 from tapewatch.records import MINUTE, PRICE_SCALE, TRADE, Array, Int64s
 
 #: Prints on either side of a print that its price is held against.
@@ -81,11 +82,12 @@ class _BadTicksLogic:
         self._limits = limits_percent
         self._prices = np.zeros((0, 2 * _SIDE), np.int64)
         self._waiting = np.zeros((0, _SIDE), TRADE)
-        self._times = np.zeros((0, _SIDE), np.int64)
+        self._times = np.zeros((0, 2 * _SIDE), np.int64)
         self._seen = np.zeros(0, np.int64)
         #: Distances from the median before, and how many of them there were.
         self._distances = BlockSums(_BLOCK, _BLOCKS, None if resume is None else resume["distances"])
         self._apart = BlockSums(_BLOCK, _BLOCKS, None if resume is None else resume["apart"])
+        self._rhythm = Rhythm(None if resume is None else resume["rhythm"])
         if resume is not None:
             self._prices, self._waiting, self._times, self._seen = (
                 resume[name].copy() for name in ("prices", "waiting", "times", "seen")
@@ -95,7 +97,7 @@ class _BadTicksLogic:
         return {
             "prices": self._prices.copy(), "waiting": self._waiting.copy(), "times": self._times.copy(),
             "seen": self._seen.copy(), "distances": self._distances.snapshot(),
-            "apart": self._apart.snapshot(),
+            "apart": self._apart.snapshot(), "rhythm": self._rhythm.snapshot(),
         }  # fmt: skip
 
     def score(self, segments: Segments, *, learn: bool = True) -> Scores:
@@ -112,6 +114,10 @@ class _BadTicksLogic:
         sums, known, stretch = self._distances.before(rows, starts, distance, learn=learn)
         counts, _, _ = self._apart.before(rows, starts, (distance > 0).astype(np.int64), learn=learn)
         usual = sums.sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
+        reached = joined.join(self._times[rows], segments.times)
+        gaps = np.maximum(joined.pick(np.diff(reached), 1), 0)
+        gaps[joined.early(self._seen[rows], 1)] = 0
+        _, slow, calm = self._rhythm.before(rows, starts, gaps, learn=learn)
 
         at = np.flatnonzero(outside > 0)
         segment = np.searchsorted(starts, at, "right") - 1
@@ -131,6 +137,8 @@ class _BadTicksLogic:
         due = at_places(records, self._waiting[rows], starts, segment, place)
         judged = Segments(rows, np.searchsorted(at, starts), due, times, segments.names)
         score[unknown] = np.nan
+        span = segments.times[at] - joined.pick(reached, 2 * _SIDE)[at]
+        thin = span > 2 * _SIDE * slow[np.searchsorted(calm, at, "right") - 1]
         if learn:
             self._prices[rows] = joined.last(prices)
             self._times[rows] = latest(segments.times, self._times[rows], starts)
@@ -139,7 +147,7 @@ class _BadTicksLogic:
         # Where prices move tick by tick little lies beyond the body, and its tail says little.
         most = 100.0 - 50.0 * np.sqrt(BadTicks.least / np.fmax(score, BadTicks.least))
         forced = over if self._limits else None
-        return Scores(score, forced, {"before": before, "after": after}, judged, at, most=most)
+        return Scores(score, forced, {"before": before, "after": after}, judged, at, most=most, thin=thin)
 
     def _grow(self, rows: int) -> None:
         self._prices, self._times = grown(self._prices, rows), grown(self._times, rows)

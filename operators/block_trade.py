@@ -1,7 +1,8 @@
 """``block_trade``: one record's size against the instrument's own distribution of sizes.
 
 The score is the size itself, in the instrument's units. Sizes have fat tails, so what is unusual is left to
-the calibration: empirical body, generalised Pareto tail, per instrument.
+the calibration: empirical body, generalised Pareto tail, per instrument. What is as large as the opening and
+closing prints of the days before (`operators.crosses`), and comes where these came, has no score.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from operators.crosses import Crosses
 from operators.detector import Detector, Explanation, Logic, Scores, Segments, amount
 from operators.scale import Scale
 from tapewatch.records import SECOND
+
+#: A print is like those of the days before from this part of the largest of them up to this many times it.
+_ALIKE = 1 / 8, 2.0
 
 
 class BlockTrade(Detector):
@@ -37,13 +42,26 @@ class BlockTrade(Detector):
         return 10 * SECOND
 
     def build(self, resume: dict[str, Any] | None) -> Logic:
-        """Return the logic; it needs no state beside the calibration's."""
-        return _BlockTradeLogic()
+        """Return the logic."""
+        return _BlockTradeLogic(resume)
 
 
 class _BlockTradeLogic:
+    """What opening and closing prints were like; all else is the calibration's."""
+
+    def __init__(self, resume: dict[str, Any] | None) -> None:
+        self._crosses = Crosses(None if resume is None else resume["crosses"])
+
     def score(self, segments: Segments, *, learn: bool = True) -> Scores:
-        return Scores(segments.items["size"].astype(np.float64), None, {})
+        reached = segments.times if segments.reached is None else segments.reached
+        sizes = np.ascontiguousarray(segments.items["size"])
+        usual, begin = self._crosses.usual(segments.rows, segments.starts, reached, sizes, learn=learn)
+        score = sizes.astype(np.float64)
+        least, most = _ALIKE
+        for i in np.flatnonzero(usual).tolist():
+            stretch = score[begin[i] : begin[i + 1] if i + 1 < len(begin) else len(score)]
+            stretch[(stretch > least * usual[i]) & (stretch <= most * usual[i])] = np.nan
+        return Scores(score, None, {})
 
     def explain(self, item: np.void, key: str, scores: Scores, index: int, threshold: float) -> Explanation:
         size, price = int(item["size"]), int(item["price"]) / 1e9
@@ -59,4 +77,4 @@ class _BlockTradeLogic:
         )
 
     def snapshot(self) -> dict[str, Any]:
-        return {}
+        return {"crosses": self._crosses.snapshot()}

@@ -250,7 +250,7 @@ class Calibration:
         ):
             known = self._rows[r]
             per_day, share = observations_a_day(known, time), tail.share
-            rare = rarity(known, per_day, self._budget)
+            rare = rarity(known, per_day, self._budget, scale.restraint)
             threshold = tail.quantile(rare) if rare <= share else histograms.exceeded_by(place, rare)
             if scale.prior_observations:
                 trust = tail.total / (tail.total + scale.prior_observations)

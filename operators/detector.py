@@ -109,6 +109,8 @@ class Scores:
         Of forced items: the least severity each has, if not 50.
     most
         The most severity each item can have, if not 100.
+    thin
+        Records in thin trading (`operators.thin_trading`), bool, or None: told only where they are severe.
     """
 
     score: Floats
@@ -119,6 +121,7 @@ class Scores:
     since: Int64s | None = None
     least: Floats | None = None
     most: Floats | None = None
+    thin: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)

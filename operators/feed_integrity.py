@@ -33,6 +33,7 @@ class FeedIntegrity(Detector):
         warm_up=60,
         usual_threshold=12.0,
         prior_observations=400,
+        restraint=0.5,
     )
     unit: ClassVar[str] = "silences"
 

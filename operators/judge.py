@@ -22,11 +22,11 @@ from tapewatch.documents import Early, Results, ScoreTable
 from tapewatch.records import HOUR, Array, Floats
 from tapewatch.settings import WIDTHS, Width
 
-STATE_VERSION = 6
+STATE_VERSION = 7
 #: What each detector makes of the bars of one width, by its name: severities and scores.
 _Opinions: TypeAlias = dict[str, dict[str, tuple[Floats, Floats]]]
-#: The bars of one width, and which of them are thin.
-_Windows: TypeAlias = tuple[Segments, Array]
+#: The bars of one width, and the least severity of what is told of each.
+_Windows: TypeAlias = tuple[Segments, Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Judge:
         for width, some in bars.items():
             if width in self._thin and len(some):
                 segments = segments_of_bars(some, names, self._breaks.touched(some, WIDTHS[width]))
-                found[width] = segments, self._thin[width].thin(segments, learn=learn)
+                found[width] = segments, self._thin[width].least(segments, learn=learn)
         return found
 
     def _records(
@@ -168,6 +168,11 @@ class Judge:
             verdicts = self._judge(detector, segments, scores)
             return Judged(detector, order, segments, scores, verdicts, batch.reached)
         verdicts = self._judge(detector, scores.judged, scores)
+        if scores.thin is not None:
+            severity = (
+                verdicts.severity if scores.most is None else np.minimum(verdicts.severity, scores.most)
+            )
+            verdicts = _only_of(verdicts, ~scores.thin | (severity >= LEAST_SEVERITY))
         known = batch.reached[scores.decided]
         return Judged(detector, order, scores.judged, scores, verdicts, known, scores.decided)
 
@@ -177,9 +182,9 @@ class Judge:
         width = detector.bar_width or "1m"
         if width not in closed:
             return None
-        windows, thin = closed[width]
+        windows, least = closed[width]
         segments, scores = self._scored(detector, windows, opinions)
-        verdicts = _of_note(self._judge(detector, segments, scores), thin)
+        verdicts = _of_note(self._judge(detector, segments, scores), least)
         if width in self._together:
             opinions.setdefault(width, {})[detector.id] = verdicts.severity, scores.score
         known = segments.times + WIDTHS[width] + self._settings.lateness_ns
@@ -228,11 +233,11 @@ class Judge:
         All windows of an instrument that stand in public are among them, so that what was told of it before
         is told anew, or taken back for good.
         """
-        shown, thin = windows
+        shown, least = windows
         segments, scores = self._scored(detector, shown, opinions, learn=False)
         verdicts = self._calibrations[detector.id].look(segments.row_of, scores.score, segments.times)
         verdicts = _only_of(verdicts, scores.score >= detector.least)
-        verdicts = _of_note(verdicts, thin)
+        verdicts = _of_note(verdicts, least)
         if detector.bar_width in self._together:
             opinions.setdefault(detector.bar_width or "", {})[detector.id] = verdicts.severity, scores.score
         judged = Judged(detector, order, segments, scores, verdicts, np.zeros(len(segments.items), np.int64))
@@ -297,8 +302,8 @@ def _only_of(verdicts: Verdicts, large: Array) -> Verdicts:
     return replace(verdicts, alarm=verdicts.alarm & large)
 
 
-def _of_note(verdicts: Verdicts, thin: Array) -> Verdicts:
-    """Return verdicts of windows of which thin ones can be alarms only where they are severe."""
-    if not thin.any():
+def _of_note(verdicts: Verdicts, least: Floats) -> Verdicts:
+    """Return verdicts of windows that can be alarms only from a severity on; of most that is 0."""
+    if not least.any():
         return verdicts
-    return _only_of(verdicts, ~thin | (verdicts.severity >= LEAST_SEVERITY))
+    return _only_of(verdicts, (least == 0) | (verdicts.severity >= least))

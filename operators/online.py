@@ -42,6 +42,7 @@ class HalfSpaceTrees(FeatureDetector):
         warm_up=45,
         usual_threshold=4.0,
         prior_observations=150,
+        restraint=1.0,
     )
 
     n_trees: int = Field(50, ge=1, le=100)

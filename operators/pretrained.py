@@ -73,6 +73,7 @@ class IsolationForest(_Pretrained):
         warm_up=45,
         usual_threshold=2.8,
         prior_observations=150,
+        restraint=1.0,
     )
 
     model: str = Field("isolation_forest.onnx", min_length=1, validate_default=True)
@@ -115,6 +116,7 @@ class Autoencoder(_Pretrained):
         warm_up=45,
         usual_threshold=1.5,
         prior_observations=100,
+        restraint=0.5,
     )
 
     model: str = Field("autoencoder.onnx", min_length=1, validate_default=True)

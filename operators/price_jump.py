@@ -60,6 +60,7 @@ class PriceJump(BarDetector):
         warm_up=45,
         usual_threshold=4.5,
         prior_observations=150,
+        restraint=0.5,
     )
     share: ClassVar[float] = 0.7
 

@@ -33,6 +33,8 @@ class Scale:
         instrument's mean excess, between ``shape`` and this.
     learned
         An alarm is learned as no larger than this many times the threshold, beyond the budget its square.
+    restraint
+        How far below the budget spending on a day is held back from, see `operators.spending.rarity`.
     """
 
     lowest: int
@@ -45,6 +47,7 @@ class Scale:
     prior_observations: float = 0.0
     heaviest: float = 0.0
     learned: float = 1.0
+    restraint: float = 0.0
 
     @property
     def bins(self) -> int:

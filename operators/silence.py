@@ -21,11 +21,12 @@ import numpy as np
 
 from operators.detector import Explanation, Scores, Segments, grown, limits
 from operators.recent import BlockSums, Joined, at_places, latest
+from operators.thin_trading import RECORDS, Rhythm
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND, TRADE, Array, Floats, Int64s
 
 #: Gaps between records just before and just after a pause that make the near rhythm.
 _BEFORE, _AFTER = 64, 16
-_BLOCK, _BLOCKS = 128, 4
+_BLOCKS = 4
 #: Weights of the mean gaps before, after and of the last blocks: few gaps say what the pace is now, many
 #: say it with less noise.
 _WEIGHTS = (8.0, 6.0, 24.0)
@@ -65,8 +66,8 @@ class SilenceLogic:
         self._waiting = np.zeros((0, _AFTER), TRADE)
         self._pauses = np.zeros((0, _AFTER), np.int64)
         self._seen = np.zeros(0, np.int64)
-        self._beats = BlockSums(_BLOCK, _BLOCKS, None if resume is None else resume["beats"])
-        self._trades = BlockSums(_BLOCK, _BLOCKS, None if resume is None else resume["trades"])
+        self._rhythm = Rhythm(None if resume is None else resume["rhythm"])
+        self._trades = BlockSums(RECORDS, _BLOCKS, None if resume is None else resume["trades"])
         #: Of each slot (and, at the end, of the whole day) the last day with trades, and the one before it.
         self._days = np.zeros((0, 2, _SLOTS + 1), np.int32)
         if resume is not None:
@@ -78,7 +79,7 @@ class SilenceLogic:
         """Return the state to resume from."""
         return {
             "times": self._times.copy(), "waiting": self._waiting.copy(), "pauses": self._pauses.copy(),
-            "seen": self._seen.copy(), "beats": self._beats.snapshot(), "trades": self._trades.snapshot(),
+            "seen": self._seen.copy(), "rhythm": self._rhythm.snapshot(), "trades": self._trades.snapshot(),
             "days": self._days.copy(),
         }  # fmt: skip
 
@@ -95,8 +96,8 @@ class SilenceLogic:
         trades_before, trades_after = _around(joined, gaps > _AT_ONCE)
         beat = np.minimum(joined.pick(gaps, _AFTER + 1), _LONGEST_BEAT)
         beat[joined.early(self._seen[rows], _AFTER + 1)] = 0
-        past, known, stretch = self._beats.before(rows, starts, beat, learn=learn)
-        trades = self._trades.before(rows, starts, (beat > _AT_ONCE).astype(np.int64), learn=learn)[0]
+        beats, slow, stretch = self._rhythm.before(rows, starts, beat, learn=learn)
+        trades, known, _ = self._trades.before(rows, starts, (beat > _AT_ONCE).astype(np.int64), learn=learn)
         pauses = waiting.join(self._pauses[rows], self._in_session(segments, joined, gaps, learn=learn))
         pause = waiting.pick(pauses, _AFTER)
 
@@ -106,15 +107,16 @@ class SilenceLogic:
             long |= pause > limit[segments.row_of] * SECOND
         at = np.flatnonzero(long)
         around = np.searchsorted(stretch, at, "right") - 1
-        blocks = _mean(past.sum(axis=1), trades.sum(axis=1))[around]
+        blocks = _mean(beats[:, -_BLOCKS:].sum(axis=1), trades.sum(axis=1))[around]
+        thin = before[at] + after[at] > (_BEFORE + _AFTER) * slow[around]
         pause, near = pause[at], _mean(before[at], trades_before[at])
         soon = _mean(after[at], trades_after[at])
         usual = _usual(near, soon, blocks)
         segment = np.searchsorted(starts, at, "right") - 1
         over, unknown = pause > limit[rows[segment]] * SECOND, known[around] == 0
         fit = over | (~unknown & (pause >= _LEAST * usual))
-        at, segment, pause, near, soon, usual, over, unknown = (
-            a[fit] for a in (at, segment, pause, near, soon, usual, over, unknown)
+        at, segment, pause, near, soon, usual, over, unknown, thin = (
+            a[fit] for a in (at, segment, pause, near, soon, usual, over, unknown, thin)
         )
         place = at - starts[segment] - _AFTER
         due = at_places(records, self._waiting[rows], starts, segment, place)
@@ -133,7 +135,7 @@ class SilenceLogic:
         since = due["ts_event"].astype(np.int64) - pause
         score = pause / usual
         score[unknown] = np.nan
-        return Scores(score, over if self._limits else None, details, judged, at, since)
+        return Scores(score, over if self._limits else None, details, judged, at, since, thin=thin)
 
     def _grow(self, rows: int) -> None:
         self._times, self._pauses = grown(self._times, rows), grown(self._pauses, rows)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from tapewatch.records import MINUTE
+from tapewatch.records import DAY, MINUTE
 
 #: Times are ns.
 SPENDING = [
@@ -37,7 +37,7 @@ _LARGEST_TODAY = 1e4
 _TOLERATED_BEFORE, _LARGEST_BEFORE = 3.0, 8.0
 
 
-def rarity(known: np.void, per_day: float, budget: float) -> float:
+def rarity(known: np.void, per_day: float, budget: float, restraint: float = 0.0) -> float:
     """Return how rare a score has to be to be an alarm.
 
     Parameters
@@ -48,6 +48,8 @@ def rarity(known: np.void, per_day: float, budget: float) -> float:
         Observations a day.
     budget
         Alarms a day.
+    restraint
+        How many standard deviations below the budget spending is held back from, once anything is spent.
 
     Examples
     --------
@@ -62,9 +64,13 @@ def rarity(known: np.void, per_day: float, budget: float) -> float:
     17
     181
     2981
+    >>> known["alarms_today"] = 1
+    >>> round(rarity(known, 14_000.0, 1.0) / rarity(known, 14_000.0, 1.0, restraint=1.0), 2)
+    2.72
     """
     # Alarms that come by chance are as good as Poisson: their variance is their mean.
-    beyond = max((int(known["alarms_today"]) - budget) / math.sqrt(budget), 0.0)
+    alarms = int(known["alarms_today"])
+    beyond = max((alarms - budget) / math.sqrt(budget) + restraint, 0.0) if alarms else 0.0
     today = math.exp(min(_STRICTNESS * beyond**_POWER, math.log(_LARGEST_TODAY)))
     before = min(float(known["spent"]) / _TOLERATED_BEFORE, _LARGEST_BEFORE)
     return min(_AIM * budget / per_day, _COMMONEST_ALARM) / max(today, before, 1.0)
@@ -73,7 +79,8 @@ def rarity(known: np.void, per_day: float, budget: float) -> float:
 def observations_a_day(known: np.void, now: int) -> float:
     """Return observations a day of an instrument: what its days had, or its first one is going to have.
 
-    A first day is taken for a session as long as most, at the latest pace, which is noted in ``known``.
+    A first day is taken for a session as long as most, at the latest pace, which is noted in ``known``. One
+    that has gone on for longer is taken to go on for as long again as it was longer, at most to its end.
 
     Examples
     --------
@@ -81,6 +88,9 @@ def observations_a_day(known: np.void, now: int) -> float:
     >>> known["seen_today"] = 400
     >>> observations_a_day(known, 39 * MINUTE)
     4000.0
+    >>> known["seen_today"] = 6_000
+    >>> round(observations_a_day(known, 600 * MINUTE), 1)
+    8096.3
     """
     seen = int(known["seen_today"])
     usual = float(known["usual_day"])
@@ -93,4 +103,5 @@ def observations_a_day(known: np.void, now: int) -> float:
     pace = float(known["pace"])
     # Hours before the session, with few trades, are no part of it.
     gone = min(max(now - int(known["opened"]), 0), seen / pace if pace else math.inf)
-    return max(seen + pace * max(_SESSION - gone, 0.0), 1.0)
+    left = min(abs(_SESSION - gone), DAY - now % DAY)
+    return max(seen + pace * left, 1.0)
