@@ -24,7 +24,7 @@ _STEPS, _OCTAVES = 16, 4
 #: Least severity of what is told of a thin window: what an instrument shows once in a hundred days.
 LEAST_SEVERITY = 75.0
 #: The same on an instrument's first day: its thin hours were not seen before, little is known.
-_LEAST_AT_FIRST = 87.5
+LEAST_AT_FIRST = 87.5
 #: Records to a block, and blocks that are remembered; from so many on there is a usual rhythm.
 RECORDS, _RHYTHMS, _FEWEST_RHYTHMS = 128, 64, 4
 #: How many times slower than usual the records of thin trading come; no pause counts for more than the other.
@@ -68,7 +68,7 @@ class ThinTrading:
         first[rows] = np.where(first[rows] == _NO_DAY, day[segments.starts[:-1]], first[rows])
         if learn:
             self._first = first
-        return np.where(thin, np.where(day > first[segments.row_of], LEAST_SEVERITY, _LEAST_AT_FIRST), 0.0)
+        return np.where(thin, np.where(day > first[segments.row_of], LEAST_SEVERITY, LEAST_AT_FIRST), 0.0)
 
     def thin(self, segments: Segments, *, learn: bool = True) -> Array:
         """Return which windows are thin, bool, shape ``(n,)``, each judged by whole blocks before it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -180,6 +181,20 @@ def test_spending_is_held_back_on_the_day_and_forgiven_on_the_next() -> None:
     assert first.threshold[15_000] > 3 * first.threshold[5_000]
     second = alone(calibration, pareto(rng, 20_000), day_of(20_000, 1))
     assert second.threshold[0] < first.threshold[-1]
+
+
+def test_restraint_asks_for_more_from_the_second_alarm_of_a_day_on() -> None:
+    rng = np.random.default_rng(5)
+    scores, times = pareto(rng, 20_000), day_of(20_000)
+    scores[8_000], scores[12_000] = 5e4, 9e3
+    free, held = (
+        alone(Calibration(replace(SIZES, restraint=restraint), 1.0, 10 * SECOND), scores, times)
+        for restraint in (0.0, 1.0)
+    )
+    first = int(free.alarm.argmax())
+    assert first == 8_000
+    assert np.array_equal(free.threshold[: first + 1], held.threshold[: first + 1])
+    assert held.threshold[12_000] > 1.5 * free.threshold[12_000]
 
 
 def test_a_burst_is_one_alarm_against_the_budget() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,13 +11,15 @@ from hypothesis import strategies as st
 
 from connectors.sessions import Session
 from models.quality import judged
+from operators.bad_ticks import BadTicks
 from operators.detector import Explanation, Scores, Segments, segments_of_bars
+from operators.feed_integrity import FeedIntegrity
 from operators.high_volume import HighVolume
 from operators.judge import JudgeSettings
 from operators.scale import Scale
-from operators.thin_trading import LEAST_SEVERITY, ThinTrading
+from operators.thin_trading import LEAST_AT_FIRST, LEAST_SEVERITY, Rhythm, ThinTrading
 from tapewatch.documents import BAR
-from tapewatch.records import DAY, HOUR, MINUTE, TRADE, Array
+from tapewatch.records import DAY, HOUR, MINUTE, SECOND, TRADE, Array
 from tests.examples import tried
 
 NAMES = ["SYM0", "SYM1", "SYM2"]
@@ -107,19 +110,24 @@ class _SizesLogic:
         return {}
 
 
-def told(at: int, size: int) -> list[tuple[int, float]]:
-    """Return minute and severity of what is told of 300 busy minutes and 60 thin ones with one large trade."""
-    rng = np.random.default_rng(3)
-    minute = np.concatenate([np.repeat(np.arange(300), 40), np.arange(300, 360)])
-    records = np.zeros(len(minute), TRADE)
-    records["instrument_id"], records["action"], records["price"] = 1, b"T", 10**11
-    records["size"] = 100 + rng.exponential(100, len(minute))
-    records["size"][np.flatnonzero(minute == at)[0]] = size
+def told(at: int, size: int, day: int = 0) -> list[tuple[int, float]]:
+    """Return minute and severity of what is told of a day: 300 busy minutes and 60 thin, one large trade."""
+    sessions = []
     opens = 20_000 * DAY + 14 * HOUR
-    records["ts_recv"] = records["ts_event"] = opens + minute * MINUTE
-    session = Session(records, {1: "SYM"}, (), ((opens, opens + DAY),))
+    for number in range(day + 1):
+        rng = np.random.default_rng(3 + number)
+        minute = np.concatenate([np.repeat(np.arange(300), 40), np.arange(300, 360)])
+        records = np.zeros(len(minute), TRADE)
+        records["instrument_id"], records["action"], records["price"] = 1, b"T", 10**11
+        records["size"] = 100 + rng.exponential(100, len(minute))
+        if number == day:
+            records["size"][np.flatnonzero(minute == at)[0]] = size
+        records["ts_recv"] = records["ts_event"] = opens + number * DAY + minute * MINUTE
+        sessions.append(records)
+    session = Session(np.concatenate(sessions), {1: "SYM"}, (), ((opens, opens + (day + 1) * DAY),))
     judging = JudgeSettings((Sizes(),), 1.0, 0, (), keep_scores=False, flow="market", source="")
-    return [((a.ts_start - opens) // MINUTE, a.severity) for a in judged(session, judging)]
+    found = [(a.ts_start - opens - day * DAY, a.severity) for a in judged(session, judging)]
+    return [(start // MINUTE, severity) for start, severity in found if start >= 0]
 
 
 def test_of_thin_windows_only_what_is_severe_is_told() -> None:
@@ -128,6 +136,59 @@ def test_of_thin_windows_only_what_is_severe_is_told() -> None:
     assert 50 < severity < LEAST_SEVERITY
     # The largest trade of the busy minutes is told before.
     assert [minute for minute, _ in told(330, 1_500)] == [293]
-    first, (minute, severity) = told(330, 4_000)
-    assert (first[0], minute) == (293, 330)
-    assert severity >= LEAST_SEVERITY
+    assert dict(told(330, 8_000))[330] > LEAST_AT_FIRST
+
+
+def test_on_the_first_day_it_takes_more_than_later() -> None:
+    assert [minute for minute, _ in told(330, 2_200)] == [293]
+    later = dict(told(330, 2_200, day=1))
+    assert LEAST_SEVERITY <= later[330] < LEAST_AT_FIRST
+
+
+def trades_of(seconds: Array) -> Segments:
+    """Return trades of one instrument at these times, after an hour of one a second."""
+    times = (20_000 * DAY + 14 * HOUR + np.concatenate([np.arange(3_600), 3_600 + seconds]) * SECOND).astype(
+        np.int64
+    )
+    records = np.zeros(len(times), TRADE)
+    records["ts_recv"] = records["ts_event"] = times
+    records["price"], records["size"] = 100 * 10**9 + 10**7 * (np.arange(len(times)) % 2), 100
+    return Segments(np.array([0]), np.array([0, len(times)]), records, times, NAMES, times)
+
+
+def test_a_pause_is_in_thin_trading_if_its_neighbours_are() -> None:
+    for every, thin in ((5, False), (30, True)):
+        seconds = np.arange(200) * every
+        seconds[100:] += 30 * every
+        scores = FeedIntegrity().build(None).score(trades_of(seconds))
+        assert scores.thin is not None
+        assert scores.judged is not None
+        at = scores.judged.times == (20_000 * DAY + 14 * HOUR) + (3_600 + int(seconds[100])) * SECOND
+        assert scores.thin[at].tolist() == [thin]
+
+
+def test_a_print_is_in_thin_trading_if_its_neighbours_are() -> None:
+    for every, thin in ((5, False), (30, True)):
+        segments = trades_of(np.arange(200) * every)
+        segments.items["price"][3_700] += 10**9
+        scores = BadTicks().build(None).score(segments)
+        assert scores.thin is not None
+        assert scores.thin[scores.score.argmax()] == thin
+
+
+@settings(max_examples=tried(10), deadline=None)
+@given(cuts=st.lists(st.integers(1, 1_999), max_size=5))
+def test_any_cut_gives_the_same_rhythm(cuts: list[int]) -> None:
+    gaps = np.random.default_rng(2).integers(0, SECOND, 2_000)
+    row = np.array([1])
+    bounds = [0, *sorted(set(cuts)), 2_000]
+
+    def limits(bounds: list[int]) -> list[int]:
+        rhythm, found = Rhythm(), []
+        for first, last in pairwise(bounds):
+            _, limit, begin = rhythm.before(row, np.array([0, last - first]), gaps[first:last], learn=True)
+            found += np.repeat(limit, np.diff(np.append(begin, last - first))).tolist()
+            rhythm = Rhythm(rhythm.snapshot())
+        return found
+
+    assert limits(bounds) == limits([0, 2_000])
