@@ -3,7 +3,8 @@
 *Contextual* events break what goes together (volume without range, range without volume, a move on thin
 volume); *patterns* are spikes, dips, level shifts and changes of trend; *collective* ones are flash crashes,
 jumps on volume and busy minutes; *subtle* ones are small and of several bars; *mixed* ones are two at once.
-A size is in standard deviations of the feature (one-minute move, log volume) at that time of day.
+A size is in standard deviations of the feature (one-minute move, log volume) at that time of day; of a move
+that takes minutes, in those of moves over as many, and an event of several features moves each by its size.
 """
 
 from __future__ import annotations
@@ -183,19 +184,20 @@ def _trend(bars: Array, place: Place, size: float) -> int:
 
 
 def _flash_crash(bars: Array, place: Place, size: float) -> int:
+    """Fall for some minutes, by so many standard deviations of such a time's move, and recover."""
     count = int(place.chance.integers(5, 11))
-    last = place.at + count
-    depth = np.interp(np.arange(count), [0, count // 3, count - 1], [0.5, 1.0, 0.0])
+    fall, last = count // 3 + 1, place.at + count
+    depth = np.interp(np.arange(count), [-1, fall - 1, count - 1], [0.0, np.sqrt(fall), 0.0])
     shift = -np.rint(depth * size * place.price).astype(np.int64)
     shifted(bars, place.at, last, shift)
     bars["open"][place.at : last] += np.concatenate([[0], shift[:-1]]) - shift
-    _grow(bars[place.at : last], place, size / 3)
+    _grow(bars[place.at : last], place, size)
     return last
 
 
 def _jump_on_volume(bars: Array, place: Place, size: float) -> int:
     _set_move(bars, place.at, round(size * place.price) * place.sign())
-    _grow(bars[place.at : place.at + 3], place, size / 2)
+    _grow(bars[place.at : place.at + 3], place, size)
     return place.at + 3
 
 
@@ -205,7 +207,7 @@ def _busy(bars: Array, place: Place, size: float) -> int:
     more = round(size * place.price / 2)
     bars["high"][place.at : last] += more
     bars["low"][place.at : last] -= more
-    _grow(bars[place.at : last], place, size / 2)
+    _grow(bars[place.at : last], place, size)
     return last
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from models.bar_baselines import BASELINES
 from models.bar_curves import ANY, averaged, axes, confusion
 from models.bar_events import KINDS
-from models.bar_study import EVERYTHING, SIZE_EDGES, Case, Result
+from models.bar_study import EVERYTHING, SIZE_EDGES, Case, Result, mean_of
 from models.event_scores import Found
 
 #: What a file of this study says that it is.
@@ -39,16 +39,16 @@ def _scorer(result: Result, name: str) -> dict[str, Any]:
     kinds = {kind: _kind(result, name, kind) for kind in KINDS}
     return {
         "baseline": name in BASELINES or name == EVERYTHING,
-        "mean": _number(_mean(result.mean(name))),
+        "mean": _number(mean_of(result.mean(name))),
         "spread_over_seeds": _number(_spread(result.mean(name))),
-        "of_visible": _number(_mean(result.mean(name, visible=True))),
+        "of_visible": _number(mean_of(result.mean(name, visible=True))),
         "kinds": kinds,
         "sizes": {
             f"{low:g} to {high:g}": _number(result.by_size(name, low, high))
             for low, high in pairwise(SIZE_EDGES)
         },
         "event_recall_by_false_episodes_per_day": {
-            f"{budget:g}": _number(_mean([row.recalls[budget] for row in rows.values()]))
+            f"{budget:g}": _number(mean_of([row.recalls[budget] for row in rows.values()]))
             for budget in next(iter(rows.values())).recalls
         },
         "curves": {
@@ -67,9 +67,9 @@ def _scorer(result: Result, name: str) -> dict[str, Any]:
 def _kind(result: Result, name: str, kind: str) -> dict[str, Any]:
     recalls, area = result.recalls(name, kind), result.area(name, kind)
     return {
-        "event_recall_at_one_false_episode_per_day": _number(_mean(recalls)),
+        "event_recall_at_one_false_episode_per_day": _number(mean_of(recalls)),
         "spread_over_seeds": _number(_spread(recalls)),
-        "of_visible": _number(_mean(result.recalls(name, kind, visible=True))),
+        "of_visible": _number(mean_of(result.recalls(name, kind, visible=True))),
         "roc_auc": _number(area[0]),
         "average_precision": _number(area[1]),
         "own_threshold": {key: _number(value) for key, value in result.own(name, kind).items()},
@@ -79,11 +79,6 @@ def _kind(result: Result, name: str, kind: str) -> dict[str, Any]:
 def _confusion(cases: Mapping[int, list[Case]], told: Mapping[int, Sequence[Found]]) -> dict[str, Any]:
     every = [case.stream(np.zeros(len(case.bars))) for seed in cases for case in cases[seed]]
     return confusion(every, [some for seed in cases for some in told[seed]])
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else np.nan
 
 
 def _spread(values: Sequence[float]) -> float:

@@ -125,12 +125,12 @@ class Result:
 
     def recall(self, name: str, kind: str) -> float:
         """Return the mean of `recalls`."""
-        return _mean(self.recalls(name, kind))
+        return mean_of(self.recalls(name, kind))
 
     def mean(self, name: str, *, visible: bool = False) -> list[float]:
         """Return the mean over the kinds of each seed."""
         return [
-            _mean(by_kind)
+            mean_of(by_kind)
             for by_kind in zip(*(self.recalls(name, kind, visible=visible) for kind in KINDS), strict=True)
         ]
 
@@ -171,7 +171,7 @@ class Result:
     def area(self, name: str, kind: str) -> tuple[float, float]:
         """Return mean ROC AUC and average precision over the seeds."""
         known = [row.shapes[kind] for row in self.rows[name].values() if kind in row.shapes]
-        return _mean([one.roc_auc for one in known]), _mean([one.average_precision for one in known])
+        return mean_of([one.roc_auc for one in known]), mean_of([one.average_precision for one in known])
 
     def share_visible(self, kind: str) -> tuple[int, int]:
         """Return how many events of a kind are visible, and how many there are."""
@@ -185,7 +185,8 @@ class Result:
         return sum(seen), len(seen)
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean_of(values: Sequence[float]) -> float:
+    """Return the mean of those that are known; NaN if none is."""
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else np.nan
 
