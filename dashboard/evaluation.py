@@ -12,7 +12,8 @@ from tapewatch.errors import UserError
 
 #: The evaluations that come with tapewatch.
 SHIPPED = tuple(
-    Path(__file__).parents[1] / "models" / name for name in ("injected-bars.json", "real-days.json")
+    Path(__file__).parents[1] / "models" / name
+    for name in ("injected-bars.json", "real-days.json", "nab.json")
 )
 #: All kinds of events together, in curves.
 ANY = "any"
@@ -104,7 +105,23 @@ class RealDays(BaseModel):
     worst: Annotated[list[Worst], Field(max_length=_MOST_ROWS)]
 
 
-Evaluation = InjectedBars | RealDays
+class Benchmarked(BaseModel):
+    """What a detector scores by one of the benchmark's profiles, and the threshold at which it does."""
+
+    score: float
+    threshold: float | None
+
+
+class Nab(BaseModel):
+    """The study of the Numenta benchmark's series: scores by detector and profile."""
+
+    study: Literal["nab"]
+    series: _Count
+    detectors: Annotated[dict[_Name, Annotated[dict[_Name, Benchmarked], _Named]], _Named]
+    robustness: Annotated[dict[_Name, float], _Named] = {}
+
+
+Evaluation = InjectedBars | RealDays | Nab
 _READER: TypeAdapter[Evaluation] = TypeAdapter(Annotated[Evaluation, Field(discriminator="study")])
 
 
@@ -129,9 +146,7 @@ def evaluations(named: list[str]) -> list[tuple[Path, Evaluation]]:
 
 @lru_cache(maxsize=16)
 def _read(path: Path, changed: int, size: int) -> Evaluation:
-    what = (
-        "must name files of `tapewatch evaluate injected --bars --json` or `tapewatch evaluate real --json`"
-    )
+    what = "must name files of `tapewatch evaluate injected --bars`, `real` or `nab`, made with `--json`"
     if size > _LARGEST_BYTES:
         raise UserError(f"`dashboard.evaluations` {what}; {path} is larger than {_LARGEST_BYTES >> 20} MiB")
     try:

@@ -8,21 +8,27 @@ import streamlit as st
 from dashboard import evaluation_charts as charts
 from dashboard.colours import badge, colours
 from dashboard.drift import show_drift
-from dashboard.evaluation import ANY, InjectedBars, RealDays, evaluations
+from dashboard.evaluation import ANY, Evaluation, InjectedBars, Nab, RealDays, evaluations
 from dashboard.model_cards import show_cards
+from dashboard.model_nab import show_nab
 from dashboard.reading import tell
 from dashboard.words import plain
 from tapewatch.errors import UserError
 from tapewatch.settings import Settings, load
 
-COMPARISON, CURVES, CONFUSION, REAL, CARDS, DRIFT = (
-    "Comparison", "Curves", "Confusion", "Real days", "Cards", "Drift"
+COMPARISON, CURVES, CONFUSION, REAL, NUMENTA, CARDS, DRIFT = (
+    "Comparison", "Curves", "Confusion", "Real days", "Numenta", "Cards", "Drift"
 )  # fmt: skip
-_VIEWS = (COMPARISON, CURVES, CONFUSION, REAL, CARDS, DRIFT)
+_VIEWS = (COMPARISON, CURVES, CONFUSION, REAL, NUMENTA, CARDS, DRIFT)
+#: Views of other evaluations than injected bars, and the commands that make these.
+_STUDIES: dict[str, tuple[type[Evaluation], str]] = {REAL: (RealDays, "real"), NUMENTA: (Nab, "nab")}
 #: Shown at first, of those that there are; the best baseline comes with them.
 _FIRST = ("ensemble", "tail_combination", "autoencoder", "isolation_forest")
 _MOST_LINES = 8
-_ALARMS = {"its own threshold": "own_threshold", "one false episode a day": "one_false_episode_per_day"}
+_ALARMS = {
+    "its own threshold": "own_threshold", "one false episode a day": "one_false_episode_per_day",
+    "the threshold F1 picks": "threshold_by_f1",
+}  # fmt: skip
 _MEASURES = {
     "precision": "precision", "recall": "recall", "f1": "F1", "f2": "F2", "f4": "F4",
     "delay_bars": "delay, bars", "false_per_day": "false a day",
@@ -56,9 +62,9 @@ def _show(view: str, settings: Settings) -> None:
         show_drift(settings)
         return
     found = evaluations(settings.dashboard.evaluations)
-    studies = [study for _, study in found if isinstance(study, RealDays if view == REAL else InjectedBars)]
+    kind, command = _STUDIES.get(view, (InjectedBars, "injected --bars"))
+    studies = [study for _, study in found if isinstance(study, kind)]
     if not studies:
-        command = "real" if view == REAL else "injected --bars"
         st.info(
             f"No evaluation of this kind is named. `tapewatch evaluate {command} --json FILE` makes one, and "
             "`dashboard.evaluations` names it.",
@@ -69,6 +75,9 @@ def _show(view: str, settings: Settings) -> None:
     study = studies[-1]
     if isinstance(study, RealDays):
         _real(study)
+        return
+    if isinstance(study, Nab):
+        show_nab(study)
         return
     _what(study)
     {COMPARISON: _comparison, CURVES: _curves, CONFUSION: _confusion}[view](study)

@@ -57,6 +57,7 @@ def _scorer(result: Result, name: str) -> dict[str, Any]:
         },
         "confusion": {
             "own_threshold": _confusion(result.cases, {s: row.own or [] for s, row in rows.items()}),
+            "threshold_by_f1": _confusion(result.cases, {s: row.chosen for s, row in rows.items()}),
             "one_false_episode_per_day": _confusion(
                 result.cases, {s: row.at_budget for s, row in rows.items()}
             ),
@@ -73,6 +74,9 @@ def _kind(result: Result, name: str, kind: str) -> dict[str, Any]:
         "roc_auc": _number(area[0]),
         "average_precision": _number(area[1]),
         "own_threshold": {key: _number(value) for key, value in result.own(name, kind).items()},
+        "threshold_by_f1": {
+            key: _number(value) for key, value in result.own(name, kind, chosen=True).items()
+        },
     }
 
 

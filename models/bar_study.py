@@ -3,7 +3,8 @@
 Events of five kinds and known size (`models.bar_events`) go into the last part of each instrument's bars,
 a few a week; nobody is fitted to that part, nor chooses a threshold on it but for the common operating point
 of one false episode per instrument and day. The detectors' own alarms, and for the baselines the threshold
-that Youden's J picks on events in the first part, give precision and recall.
+that Youden's J picks on events in the first part, give precision and recall; so does, for both, the threshold
+that F1 picks there.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from models.bar_curves import Shape, shapes
 from models.bar_events import KINDS, SIZES, Event, inject
 from models.bar_runs import run
 from models.bar_series import Series
+from models.bar_thresholds import by_f1, by_youden
 from models.event_scores import Found, Stream, f_beta, found, found_at, threshold_at
-from models.validation import curve, youden
 from operators.detector import Detector, segments_of_bars
 from operators.detectors import detectors
 from operators.features import BarFeatures
@@ -100,6 +101,8 @@ class Row:
         Found at one false episode per instrument and day.
     own
         Found by its own alarms, or None.
+    chosen
+        Found at the threshold that `models.bar_thresholds` picks for F1 on events in the first parts.
     shapes
         Areas and curves by kind of event, `models.bar_curves.ANY` among them; those without events are not.
     recalls
@@ -108,6 +111,7 @@ class Row:
 
     at_budget: list[Found]
     own: list[Found] | None
+    chosen: list[Found]
     shapes: dict[str, Shape]
     recalls: dict[float, float]
 
@@ -145,15 +149,16 @@ class Result:
         ]
         return float(np.mean(hits)) if hits else np.nan
 
-    def own(self, name: str, kind: str) -> dict[str, float]:
-        """Return precision, recall and so on at the scorer's own threshold, over all seeds.
+    def own(self, name: str, kind: str, *, chosen: bool = False) -> dict[str, float]:
+        """Return precision, recall and so on over all seeds, by its own alarms or at what F1 chose.
 
         Precision is of that kind alone: of episodes that find such an event and of all false ones.
         """
         hits = events = false = days = 0
         delays: list[int] = []
         for seed, row in self.rows[name].items():
-            for case, told in zip(self.cases[seed], row.own or (), strict=True):
+            given = row.chosen if chosen else row.own or []
+            for case, told in zip(self.cases[seed], given, strict=True):
                 mine = np.array([event.kind == kind for event in case.events], bool)
                 late = told.delays[mine]
                 hits, events = hits + int((late >= 0).sum()), events + int(mine.sum())
@@ -217,32 +222,57 @@ def study(
     progress
         Told of seeds that are done.
     """
-    chosen = bar_detectors()
     result = Result({}, {})
+    tested: dict[str, dict[int, list[Stream]]] = {}
+    earlier: dict[str, list[Stream]] = {}
     for done, seed in enumerate(seeds):
         given = series(seed)
-        cases = [case_of(one, seed) for one in given]
-        result.cases[seed] = cases
-        runs = [run(chosen, case.bars) | run(others(), case.bars) for case in cases]
-        for detector in (*chosen, *others()):
-            # A severity compares across instruments, which is what it is for.
-            streams = [c.stream(r[detector.id].severity) for c, r in zip(cases, runs, strict=True)]
-            alarms = [r[detector.id].alarm for r in runs]
-            result.rows.setdefault(detector.id, {})[seed] = _row(streams, _by_alarms(streams, alarms))
-        for name, baseline in BASELINES.items():
-            scores = [baseline(case.bars, case.first, seed) for case in cases]
-            streams = [case.stream(score) for case, score in zip(cases, scores, strict=True)]
-            own = found_at(streams, _own_threshold(given, name, seed))
+        result.cases[seed] = cases = [case_of(one, seed) for one in given]
+        first_parts = [_first_part(one, seed) for one in given]
+        told = [_told(case, seed) for case in cases]
+        before = [_told(case, seed) for case in first_parts]
+        for name in told[0]:
+            streams = [case.stream(one[name].score) for case, one in zip(cases, told, strict=True)]
+            held = [case.stream(one[name].score) for case, one in zip(first_parts, before, strict=True)]
+            alarms = [one[name].alarm for one in told]
+            own = _by_alarms(streams, alarms) or found_at(streams, by_youden(held))
             result.rows.setdefault(name, {})[seed] = _row(streams, own)
-        streams = [case.stream(np.ones(len(case.bars))) for case in cases]
-        result.rows.setdefault(EVERYTHING, {})[seed] = _row(streams, found_at(streams, 0.0))
+            tested.setdefault(name, {})[seed] = streams
+            earlier.setdefault(name, []).extend(held)
         progress(done + 1, len(seeds))
+    for name, rows in result.rows.items():
+        threshold = by_f1(earlier[name])
+        for seed, row in rows.items():
+            rows[seed] = replace(row, chosen=found_at(tested[name][seed], threshold))
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a scorer says of bars, by which instruments compare, and its own alarms if it raises any."""
+
+    score: Floats
+    alarm: Array | None = None
+
+
+def _told(case: Case, seed: int) -> dict[str, _Told]:
+    """Return what detectors, baselines and `EVERYTHING` say of the bars of a case."""
+    runs = run(bar_detectors(), case.bars) | run(others(), case.bars)
+    # A severity compares across instruments, which is what it is for.
+    found = {name: _Told(one.severity, one.alarm) for name, one in runs.items()}
+    found |= {name: _Told(score(case.bars, case.first, seed)) for name, score in BASELINES.items()}
+    return found | {EVERYTHING: _Told(np.ones(len(case.bars)))}
+
+
+def _first_part(series: Series, seed: int) -> Case:
+    """Return the part before the last, with other events in its second half: the first is for fitting."""
+    before = replace(series, bars=series.bars[: series.cut], cut=series.cut // 2)
+    return case_of(before, seed + 1_000_000)
 
 
 def _row(streams: Sequence[Stream], own: list[Found] | None) -> Row:
     at = {budget: found_at(streams, threshold_at(streams, budget)) for budget in BUDGETS}
-    return Row(at[1.0], own, shapes(streams), {budget: _share(told) for budget, told in at.items()})
+    return Row(at[1.0], own, [], shapes(streams), {budget: _share(told) for budget, told in at.items()})
 
 
 def _share(told: Sequence[Found]) -> float:
@@ -250,28 +280,9 @@ def _share(told: Sequence[Found]) -> float:
     return float((delays >= 0).mean()) if len(delays) else np.nan
 
 
-def _by_alarms(streams: Sequence[Stream], alarms: Sequence[Array]) -> list[Found]:
+def _by_alarms(streams: Sequence[Stream], alarms: Sequence[Array | None]) -> list[Found]:
     return [
         found(stream.first + np.flatnonzero(alarm[stream.first :]), stream.owner(), stream.events)
         for stream, alarm in zip(streams, alarms, strict=True)
+        if alarm is not None
     ]
-
-
-def _own_threshold(series: Sequence[Series], name: str, seed: int) -> float:
-    """Return the threshold that Youden's J picks on events in the first parts."""
-    scores, labels = [], []
-    for one in series:
-        # The half that is fitted to has no events.
-        earlier = replace(one, bars=one.bars[: one.cut], cut=one.cut // 2)
-        case = case_of(earlier, seed + 1_000_000)
-        score = BASELINES[name](case.bars, case.first, seed)
-        label = np.zeros(len(score), np.int8)
-        for event in case.events:
-            label[event.first : event.last] = 1
-        kept = np.isfinite(score) & (np.arange(len(score)) >= case.first)
-        scores.append(score[kept])
-        labels.append(label[kept])
-    joined = np.concatenate(labels)
-    if not joined.any() or joined.all():
-        return np.inf
-    return youden(curve(np.concatenate(scores), joined))[0]

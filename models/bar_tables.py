@@ -21,6 +21,8 @@ def tables(result: Result) -> str:
     parts = [_headline(result), _visible(result), _sizes(result)]
     parts += [_own(result, measure) for measure in ("precision", "recall", "f1", "f2", "f4")]
     parts += [_own(result, "delay_bars"), _own(result, "false_per_day")]
+    chosen = ("precision", "recall", "f1", "f2", "f4", "false_per_day")
+    parts += [_own(result, measure, chosen=True) for measure in chosen]
     parts += [_area(result, 0, "ROC AUC of bars"), _area(result, 1, "average precision of bars")]
     return "\n\n".join(parts) + "\n"
 
@@ -72,14 +74,16 @@ def _sizes(result: Result) -> str:
     return _table([f"{_AT}, by size", *(f"{low:g} to {high:g} sigmas" for low, high in edges)], rows)
 
 
-def _own(result: Result, measure: str) -> str:
+def _own(result: Result, measure: str, *, chosen: bool = False) -> str:
     title = {"delay_bars": "delay, bars", "false_per_day": "false episodes a day"}.get(measure, measure)
     rows = [
-        [_name(name), *(_told(result.own(name, kind)[measure]) for kind in KINDS)] for name in result.rows
+        [_name(name), *(_told(result.own(name, kind, chosen=chosen)[measure]) for kind in KINDS)]
+        for name in result.rows
     ]
     if measure == "f1":
         rows.append(["published transformer, on its own test", *(_told(PUBLISHED[kind]) for kind in KINDS)])
-    return _table([f"{title} at its own threshold", *KINDS], rows)
+    at = "the threshold that F1 picks" if chosen else "its own threshold"
+    return _table([f"{title} at {at}", *KINDS], rows)
 
 
 def _area(result: Result, which: int, title: str) -> str:

@@ -25,6 +25,8 @@ from tapewatch.documents import BAR
 from tapewatch.errors import UserError
 from tapewatch.records import LARGEST_PRICE, PRICE_SCALE, Array, Floats
 
+#: What a file of this study says that it is.
+STUDY = "nab"
 #: Chosen on the series of NAB's that are at hand; the same for all series.
 DEFAULT = "value_novelty"
 

@@ -56,7 +56,7 @@ def nab(data: Path | None, detector: str | None, robust: bool, json: Path | None
         out.mkdir(parents=True, exist_ok=True)
     every = benchmark.read(data)
     labels, profiles = benchmark.labels_of(data), benchmark.profiles_of(data)
-    result: dict[str, Any] = {"series": len(every), "detectors": {}}
+    result: dict[str, Any] = {"study": benchmark.STUDY, "series": len(every), "detectors": {}}
     names = [detector] if detector else benchmark.names()
     if labels is not None:
         typer.echo("| detector | " + " | ".join(profiles) + " |\n|---|" + "---|" * len(profiles))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dashboard.drift import drifts
-from dashboard.evaluation import SHIPPED, InjectedBars, RealDays, evaluations
+from dashboard.evaluation import SHIPPED, InjectedBars, Nab, RealDays, evaluations
 from dashboard.model_cards import cards
 from operators.onnx_models import FOLDER
 from tapewatch.errors import UserError
@@ -27,10 +27,12 @@ def names_evaluations(monkeypatch: pytest.MonkeyPatch, *paths: Path) -> None:
     monkeypatch.setenv("TAPEWATCH_DASHBOARD__EVALUATIONS", json.dumps([str(path) for path in paths]))
 
 
-def test_what_comes_along_is_of_both_studies_and_whole() -> None:
-    injected, real = (study for _, study in evaluations([]))
+def test_what_comes_along_is_of_all_studies_and_whole() -> None:
+    injected, real, nab = (study for _, study in evaluations([]))
     assert isinstance(injected, InjectedBars)
     assert isinstance(real, RealDays)
+    assert isinstance(nab, Nab)
+    assert {"value_novelty", "ensemble"} <= set(nab.detectors)
     assert {"ensemble", "tail_combination", "windowed Gaussian"} <= set(injected.scorers)
     for scorer in injected.scorers.values():
         for lines in scorer.curves.values():
@@ -62,6 +64,39 @@ def test_real_days_tell_the_rates_and_the_worst(database: Path) -> None:
     assert sum("on the tape" in caption.value for caption in page.caption) > 10
 
 
+def test_the_benchmark_is_a_table_with_the_best_first(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, bare = tmp_path / "mine.json", tmp_path / "bare.json"
+    told = {
+        "study": "nab",
+        "series": 3,
+        "detectors": {
+            name: {
+                "standard": {"score": score, "threshold": 0.5},
+                "reward_low_FP_rate": {"score": score - 9, "threshold": None},
+            }
+            for name, score in (("ensemble", 20.0), ("value_novelty", 70.5), ("price_jump", 0.0))
+        },
+        "robustness": {"mean_windows=8": 71.4},
+    }
+    mine.write_text(json.dumps(told))
+    names_evaluations(monkeypatch, mine)
+    page = app.shown("models", view="Numenta")
+    scores, robust = (table.value for table in page.dataframe)
+    assert list(scores["detector"]) == ["value_novelty", "ensemble", "price_jump"]
+    assert list(scores["low FP rate"]) == [61.5, 11.0, -9.0]
+    assert robust.iloc[0].tolist() == ["mean_windows=8", 71.4]
+    assert page.caption[0].value.startswith("3 series")
+    bare.write_text(json.dumps(told | {"detectors": {}, "robustness": {}}))
+    names_evaluations(monkeypatch, bare)
+    page = app.shown("models", view="Numenta")
+    assert "nothing was scored" in page.info[0].value
+    assert "evaluate injected --bars --json" in app.shown("models").info[0].value
+    monkeypatch.delenv("TAPEWATCH_DASHBOARD__EVALUATIONS")
+    assert app.shown("models", view="Numenta").dataframe[0].value["detector"][0] == "value_novelty"
+
+
 def test_an_evaluation_of_ones_own_takes_the_place_of_what_comes_along(
     database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,7 +117,7 @@ def test_an_evaluation_of_ones_own_takes_the_place_of_what_comes_along(
     [
         (None, "No such file"),
         ("{}", "study"),
-        ('{"study": "payments"}', "injected --bars --json"),
+        ('{"study": "payments"}', "injected --bars`, `real` or `nab`"),
         ('{"study": "real days", "instrument_days": -1}', "instrument_days"),
         ("[1, 2", "JSON"),
     ],

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.bar_events import APART, KINDS, NEED_VOLUME, SIZES, SUBTLE, inject
+from models.bar_events import APART, KINDS, NEED_VOLUME, SIZES, SUBTLE, Place, inject
 from operators.detector import segments_of_bars
 from operators.features import FEATURES, BarFeatures
 from tapewatch.records import MINUTE, Array
@@ -54,6 +54,42 @@ def test_the_same_seed_gives_the_same_events() -> None:
     assert told[0][1]
 
 
+@settings(max_examples=tried(20), deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), size=st.floats(0.5, 30.0))
+def test_a_flash_crash_falls_by_its_size_in_sigmas_of_its_fall_and_comes_back_on_volume(
+    seed: int, size: float
+) -> None:
+    before, at, sigma, log_volume = bars(7), 500, 1e9, 0.1
+    before["close"] += 10**12
+    for name in ("open", "high", "low"):
+        before[name] += 10**12
+    after = before.copy()
+    last = KINDS["collective"]["flash_crash"](
+        after, Place(at, sigma, log_volume, np.random.default_rng(seed)), size
+    )
+    moved = (before["close"] - after["close"])[at : last + 1].astype(float)
+    fall = int(moved.argmax()) + 1
+    assert 2 <= fall < last - at <= 10
+    assert moved.max() == pytest.approx(size * sigma * np.sqrt(fall), rel=1e-6)
+    assert abs(moved[-2:]).max() <= 1
+    assert (np.diff(moved[:fall]) > 0).all()
+    assert (np.diff(moved[fall - 1 : -1]) < 0).all()
+    grown = after["volume"][at:last] / np.maximum(before["volume"][at:last], 1)
+    busy = before["volume"][at:last] > 1_000
+    assert grown[busy] == pytest.approx(np.exp(size * log_volume), rel=1e-2)
+
+
+@pytest.mark.parametrize("variant", ["flash_crash", "jump_on_volume", "busy"])
+def test_collective_events_move_volume_by_their_size(variant: str) -> None:
+    before = bars(5)
+    before["volume"] = 10_000
+    after, at = before.copy(), 500
+    last = KINDS["collective"][variant](after, Place(at, 1e8, 0.5, np.random.default_rng(2)), 4.0)
+    assert last - at >= 3
+    assert after["volume"][at:last] == pytest.approx(np.full(last - at, 10_000 * np.exp(2.0)), abs=1)
+    assert (after["volume"][last:] == 10_000).all()
+
+
 @pytest.mark.parametrize(
     ("variant", "feature"),
     [
@@ -64,8 +100,6 @@ def test_the_same_seed_gives_the_same_events() -> None:
     ],
 )
 def test_large_events_are_seen_in_their_feature(variant: str, feature: str) -> None:
-    from models.bar_events import Place
-
     before = bars(5)
     after, at = before.copy(), 500
     sigma = float(np.median(np.abs(np.diff(before["close"]))) * 1.5)

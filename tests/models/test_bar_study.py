@@ -40,11 +40,13 @@ def test_detectors_find_more_than_chance_and_a_constant_alarm_finds_nothing() ->
             own = kind["own_threshold"]
             assert 0 <= own["precision"] <= 1
             assert own["f1"] <= 1
+            assert 0 <= kind["threshold_by_f1"]["f1"] <= 1
             assert kind["roc_auc"] is None or 0 <= kind["roc_auc"] <= 1
 
 
 def test_curves_are_bounded_and_matrices_agree_with_recall() -> None:
     told = as_json(result())
+    assert {"own_threshold", "threshold_by_f1"} <= set(told["scorers"]["random"]["confusion"])
     assert len(told["curves"]["recall"]) == len(RECALLS) <= 64
     for name, one in told["scorers"].items():
         assert one["baseline"] == (name in BASELINES or name == EVERYTHING)
