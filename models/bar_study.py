@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from models.bar_baselines import BASELINES
-from models.bar_curves import Shape, shapes
+from models.bar_curves import ANY, Shape, shapes
 from models.bar_events import KINDS, SIZES, Event, inject
 from models.bar_runs import run
 from models.bar_series import Series
@@ -152,23 +152,29 @@ class Result:
     def own(self, name: str, kind: str, *, chosen: bool = False) -> dict[str, float]:
         """Return precision, recall and so on over all seeds, by its own alarms or at what F1 chose.
 
-        Precision is of that kind alone: of episodes that find such an event and of all false ones.
+        Precision is of one kind (or `ANY`): of episodes that find such an event and of all false ones. That
+        called ``share`` is of as many of the false ones as the kind has of the events: what it would be if
+        that kind came as often as all do, and no other.
         """
-        hits = events = false = days = 0
+        hits = events = false = days = every = 0
         delays: list[int] = []
         for seed, row in self.rows[name].items():
             given = row.chosen if chosen else row.own or []
             for case, told in zip(self.cases[seed], given, strict=True):
-                mine = np.array([event.kind == kind for event in case.events], bool)
+                mine = np.array([kind in {event.kind, ANY} for event in case.events], bool)
+                every += len(mine)
                 late = told.delays[mine]
                 hits, events = hits + int((late >= 0).sum()), events + int(mine.sum())
                 false, days = false + told.false, days + case.stream(np.zeros(0)).days
                 delays += late[late >= 0].tolist()
         precision, recall = hits / max(hits + false, 1), hits / max(events, 1)
+        share = hits / max(hits + false * events / max(every, 1), 1)
         return {
             "precision": precision,
             "recall": recall,
             **{f"f{beta}": f_beta(precision, recall, beta) for beta in (1, 2, 4)},
+            "precision_share": share,
+            "f1_share": f_beta(share, recall, 1),
             "delay_bars": float(np.mean(delays)) if delays else np.nan,
             "false_per_day": false / max(days, 1),
         }

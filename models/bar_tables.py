@@ -8,11 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from models.bar_baselines import BASELINES
+from models.bar_curves import ANY
 from models.bar_events import KINDS
 from models.bar_study import EVERYTHING, SIZE_EDGES, Result
 
 #: What a transformer autoencoder was published with, on its own test.
 PUBLISHED = {"contextual": 0.79, "pattern": 0.42, "collective": 0.55, "subtle": 0.09, "mixed": 0.36}
+_TITLES = {
+    "delay_bars": "delay, bars",
+    "false_per_day": "false episodes a day",
+    "precision_share": "precision, if the kind came alone and as often as all do,",
+    "f1_share": "f1, if the kind came alone and as often as all do,",
+}
 _AT = "recall at one false episode a day"
 
 
@@ -21,7 +28,7 @@ def tables(result: Result) -> str:
     parts = [_headline(result), _visible(result), _sizes(result)]
     parts += [_own(result, measure) for measure in ("precision", "recall", "f1", "f2", "f4")]
     parts += [_own(result, "delay_bars"), _own(result, "false_per_day")]
-    chosen = ("precision", "recall", "f1", "f2", "f4", "false_per_day")
+    chosen = ("precision", "recall", "f1", "precision_share", "f1_share", "false_per_day")
     parts += [_own(result, measure, chosen=True) for measure in chosen]
     parts += [_area(result, 0, "ROC AUC of bars"), _area(result, 1, "average precision of bars")]
     return "\n\n".join(parts) + "\n"
@@ -75,15 +82,17 @@ def _sizes(result: Result) -> str:
 
 
 def _own(result: Result, measure: str, *, chosen: bool = False) -> str:
-    title = {"delay_bars": "delay, bars", "false_per_day": "false episodes a day"}.get(measure, measure)
+    title = _TITLES.get(measure, measure)
+    kinds = [*KINDS, ANY] if chosen else list(KINDS)
     rows = [
-        [_name(name), *(_told(result.own(name, kind, chosen=chosen)[measure]) for kind in KINDS)]
+        [_name(name), *(_told(result.own(name, kind, chosen=chosen)[measure]) for kind in kinds)]
         for name in result.rows
     ]
-    if measure == "f1":
-        rows.append(["published transformer, on its own test", *(_told(PUBLISHED[kind]) for kind in KINDS)])
+    if measure in {"f1", "f1_share"}:
+        published = [_told(PUBLISHED.get(kind, np.nan)) for kind in kinds]
+        rows.append(["published transformer, on its own test", *published])
     at = "the threshold that F1 picks" if chosen else "its own threshold"
-    return _table([f"{title} at {at}", *KINDS], rows)
+    return _table([f"{title} at {at}", *kinds], rows)
 
 
 def _area(result: Result, which: int, title: str) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.bar_events import KINDS
 from models.event_scores import Found, Stream, f_beta, found_at, labelled
 from models.validation import curve, youden
 
@@ -31,9 +30,9 @@ def by_youden(streams: Sequence[Stream]) -> float:
 
 
 def by_f1(streams: Sequence[Stream]) -> float:
-    """Return the threshold at which F1, the mean over the kinds of events, is best; the highest of several.
+    """Return the threshold at which F1 of episodes and events, of whatever kinds, is best.
 
-    Infinite where nothing is found at any.
+    The highest of several; infinite where nothing is found at any.
     """
     scores = np.concatenate([stream.scores[stream.first :] for stream in streams])
     scores = scores[np.isfinite(scores)]
@@ -41,23 +40,15 @@ def by_f1(streams: Sequence[Stream]) -> float:
         return np.inf
     best, chosen = 0.0, np.inf
     for level in np.unique(np.quantile(scores, 1 - _SHARES, method="higher"))[::-1].tolist():
-        told = mean_f1(streams, found_at(streams, level))
+        told = f1_of(found_at(streams, level))
         if told > best:
             best, chosen = told, level
     return chosen
 
 
-def mean_f1(streams: Sequence[Stream], told: Sequence[Found]) -> float:
-    """Return F1, the mean over the kinds there are; each kind's precision counts all false episodes."""
+def f1_of(told: Sequence[Found]) -> float:
+    """Return F1 of all events: precision is of those found and the false episodes."""
+    events = sum(len(some.delays) for some in told)
+    hits = sum(int((some.delays >= 0).sum()) for some in told)
     false = sum(some.false for some in told)
-    kinds = np.array([event.kind for stream in streams for event in stream.events])
-    if not len(kinds):
-        return 0.0
-    hits = np.concatenate([some.delays for some in told]) >= 0
-    by_kind = []
-    for kind in KINDS:
-        mine = kinds == kind
-        if mine.any():
-            found = int(hits[mine].sum())
-            by_kind.append(f_beta(found / max(found + false, 1), found / int(mine.sum()), 1.0))
-    return float(np.mean(by_kind))
+    return f_beta(hits / max(hits + false, 1), hits / max(events, 1), 1.0)

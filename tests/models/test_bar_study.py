@@ -40,7 +40,8 @@ def test_detectors_find_more_than_chance_and_a_constant_alarm_finds_nothing() ->
             own = kind["own_threshold"]
             assert 0 <= own["precision"] <= 1
             assert own["f1"] <= 1
-            assert 0 <= kind["threshold_by_f1"]["f1"] <= 1
+            by_f1 = kind["threshold_by_f1"]
+            assert 0 <= by_f1["f1"] <= by_f1["f1_share"] <= 1
             assert kind["roc_auc"] is None or 0 <= kind["roc_auc"] <= 1
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.bar_events import Event
-from models.bar_thresholds import by_f1, by_youden, mean_f1
+from models.bar_thresholds import by_f1, by_youden, f1_of
 from models.event_scores import Stream, found_at
 from tapewatch.records import MINUTE
 from tests.examples import tried
@@ -29,7 +29,7 @@ def test_where_events_are_rare_f1_picks_a_higher_threshold_and_is_worth_more() -
     streams = [stream(1), stream(2)]
     youden, f1 = by_youden(streams), by_f1(streams)
     assert f1 > youden
-    assert mean_f1(streams, found_at(streams, f1)) > 2 * mean_f1(streams, found_at(streams, youden))
+    assert f1_of(found_at(streams, f1)) > 2 * f1_of(found_at(streams, youden))
     assert sum(some.false for some in found_at(streams, f1)) <= 2
 
 
@@ -37,9 +37,9 @@ def test_where_events_are_rare_f1_picks_a_higher_threshold_and_is_worth_more() -
 @given(seed=st.integers(0, 2**32 - 1), low=st.floats(0.5, 25.0))
 def test_no_threshold_that_flags_as_much_is_worth_much_more(seed: int, low: float) -> None:
     streams = [stream(seed, 3_000)]
-    best = mean_f1(streams, found_at(streams, by_f1(streams)))
+    best = f1_of(found_at(streams, by_f1(streams)))
     # Thresholds lie on a grid: between two of it there may be a little more.
-    assert mean_f1(streams, found_at(streams, low)) <= best + 0.1
+    assert f1_of(found_at(streams, low)) <= best + 0.1
 
 
 def test_without_events_or_scores_there_is_no_threshold() -> None:
