@@ -11,7 +11,7 @@ import numpy as np
 from models.bar_baselines import BASELINES
 from models.bar_curves import ANY, averaged, axes, confusion
 from models.bar_events import KINDS
-from models.bar_study import EVERYTHING, SIZE_EDGES, Case, Result, mean_of
+from models.bar_results import EVERYTHING, SIZE_EDGES, Case, Result, mean_of
 from models.event_scores import Found
 
 #: What a file of this study says that it is.
@@ -56,7 +56,7 @@ def _scorer(result: Result, name: str) -> dict[str, Any]:
             for kind in (*KINDS, ANY)
         },
         "confusion": {
-            "own_threshold": _confusion(result.cases, {s: row.own or [] for s, row in rows.items()}),
+            "own_threshold": _confusion(result.cases, {s: row.own for s, row in rows.items()}),
             "threshold_by_f1": _confusion(result.cases, {s: row.chosen for s, row in rows.items()}),
             "one_false_episode_per_day": _confusion(
                 result.cases, {s: row.at_budget for s, row in rows.items()}

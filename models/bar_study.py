@@ -9,18 +9,19 @@ that F1 picks there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from models.bar_baselines import BASELINES
-from models.bar_curves import ANY, Shape, shapes
-from models.bar_events import KINDS, SIZES, Event, inject
+from models.bar_curves import shapes
+from models.bar_events import Event, inject
+from models.bar_results import EVERYTHING, Case, Result, Row
 from models.bar_runs import run
 from models.bar_series import Series
 from models.bar_thresholds import by_f1, by_youden
-from models.event_scores import Found, Stream, f_beta, found, found_at, threshold_at
+from models.event_scores import Found, Stream, found, found_at, threshold_at
 from operators.detector import Detector, segments_of_bars
 from operators.detectors import detectors
 from operators.features import BarFeatures
@@ -33,30 +34,11 @@ SEEDS = (70_001, 70_002, 70_003, 70_004, 70_005)
 EVENTS_PER_BAR = 1 / 390
 #: Bars before the last part that are streamed so that nobody starts cold.
 _HISTORY = 4_000
-#: Where sizes are cut in tables.
-SIZE_EDGES = (SIZES[0], 3.0, 10.0, SIZES[1])
 _DAY = 390
 #: False episodes per instrument and day at which event recall is told; the headline is at one.
 BUDGETS = (0.1, 0.3, 1.0, 3.0, 10.0)
-#: Flags every bar.
-EVERYTHING = "everything"
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """The bars of one instrument with events in them; those before ``first`` are history."""
-
-    name: str
-    bars: Array
-    events: list[Event]
-    first: int
-    visible: Array
-
-    def stream(self, scores: Floats) -> Stream:
-        """Return scores of these bars with the events."""
-        return Stream(scores, self.bars["ts_start"], self.events, self.first)
 
 
 def bar_detectors() -> tuple[Detector, ...]:
@@ -91,127 +73,6 @@ def _visible(bars: Array, changed: Array, events: Sequence[Event], first: int) -
     return np.array([bool(beyond[event.first : event.last + 1].any()) for event in events], bool)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What one scorer makes of one seed's cases: lists run over events.
-
-    Attributes
-    ----------
-    at_budget
-        Found at one false episode per instrument and day.
-    own
-        Found by its own alarms, or None.
-    chosen
-        Found at the threshold that `models.bar_thresholds` picks for F1 on events in the first parts.
-    shapes
-        Areas and curves by kind of event, `models.bar_curves.ANY` among them; those without events are not.
-    recalls
-        Event recall at each of `BUDGETS`.
-    """
-
-    at_budget: list[Found]
-    own: list[Found] | None
-    chosen: list[Found]
-    shapes: dict[str, Shape]
-    recalls: dict[float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """All cases by seed, and a `Row` by scorer and seed."""
-
-    cases: dict[int, list[Case]]
-    rows: dict[str, dict[int, Row]]
-
-    def recalls(self, name: str, kind: str, *, visible: bool = False) -> list[float]:
-        """Return the event recall at the common operating point of each seed."""
-        return [_recall(self.cases[seed], row, kind, visible) for seed, row in self.rows[name].items()]
-
-    def recall(self, name: str, kind: str) -> float:
-        """Return the mean of `recalls`."""
-        return mean_of(self.recalls(name, kind))
-
-    def mean(self, name: str, *, visible: bool = False) -> list[float]:
-        """Return the mean over the kinds of each seed."""
-        return [
-            mean_of(by_kind)
-            for by_kind in zip(*(self.recalls(name, kind, visible=visible) for kind in KINDS), strict=True)
-        ]
-
-    def by_size(self, name: str, low: float, high: float) -> float:
-        """Return the recall of events of some sizes over all seeds."""
-        hits = [
-            delay >= 0
-            for seed, row in self.rows[name].items()
-            for case, told in zip(self.cases[seed], row.at_budget, strict=True)
-            for event, delay in zip(case.events, told.delays, strict=True)
-            if low <= event.size < high or event.size == high
-        ]
-        return float(np.mean(hits)) if hits else np.nan
-
-    def own(self, name: str, kind: str, *, chosen: bool = False) -> dict[str, float]:
-        """Return precision, recall and so on over all seeds, by its own alarms or at what F1 chose.
-
-        Precision is of one kind (or `ANY`): of episodes that find such an event and of all false ones. That
-        called ``share`` is of as many of the false ones as the kind has of the events: what it would be if
-        that kind came as often as all do, and no other.
-        """
-        hits = events = false = days = every = 0
-        delays: list[int] = []
-        for seed, row in self.rows[name].items():
-            given = row.chosen if chosen else row.own or []
-            for case, told in zip(self.cases[seed], given, strict=True):
-                mine = np.array([kind in {event.kind, ANY} for event in case.events], bool)
-                every += len(mine)
-                late = told.delays[mine]
-                hits, events = hits + int((late >= 0).sum()), events + int(mine.sum())
-                false, days = false + told.false, days + case.stream(np.zeros(0)).days
-                delays += late[late >= 0].tolist()
-        precision, recall = hits / max(hits + false, 1), hits / max(events, 1)
-        share = hits / max(hits + false * events / max(every, 1), 1)
-        return {
-            "precision": precision,
-            "recall": recall,
-            **{f"f{beta}": f_beta(precision, recall, beta) for beta in (1, 2, 4)},
-            "precision_share": share,
-            "f1_share": f_beta(share, recall, 1),
-            "delay_bars": float(np.mean(delays)) if delays else np.nan,
-            "false_per_day": false / max(days, 1),
-        }
-
-    def area(self, name: str, kind: str) -> tuple[float, float]:
-        """Return mean ROC AUC and average precision over the seeds."""
-        known = [row.shapes[kind] for row in self.rows[name].values() if kind in row.shapes]
-        return mean_of([one.roc_auc for one in known]), mean_of([one.average_precision for one in known])
-
-    def share_visible(self, kind: str) -> tuple[int, int]:
-        """Return how many events of a kind are visible, and how many there are."""
-        seen = [
-            bool(shown)
-            for cases in self.cases.values()
-            for case in cases
-            for event, shown in zip(case.events, case.visible, strict=True)
-            if event.kind == kind
-        ]
-        return sum(seen), len(seen)
-
-
-def mean_of(values: Sequence[float]) -> float:
-    """Return the mean of those that are known; NaN if none is."""
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else np.nan
-
-
-def _recall(cases: Sequence[Case], row: Row, kind: str, visible: bool) -> float:
-    hits = [
-        delay >= 0
-        for case, told in zip(cases, row.at_budget, strict=True)
-        for event, delay, shown in zip(case.events, told.delays, case.visible, strict=True)
-        if event.kind == kind and (shown or not visible)
-    ]
-    return float(np.mean(hits)) if hits else np.nan
-
-
 def study(
     series: Callable[[int], Sequence[Series]],
     seeds: Sequence[int] = SEEDS,
@@ -228,28 +89,61 @@ def study(
     progress
         Told of seeds that are done.
     """
-    result = Result({}, {})
-    tested: dict[str, dict[int, list[Stream]]] = {}
-    earlier: dict[str, list[Stream]] = {}
+    found = {}
     for done, seed in enumerate(seeds):
-        given = series(seed)
-        result.cases[seed] = cases = [case_of(one, seed) for one in given]
-        first_parts = [_first_part(one, seed) for one in given]
-        told = [_told(case, seed) for case in cases]
-        before = [_told(case, seed) for case in first_parts]
-        for name in told[0]:
-            streams = [case.stream(one[name].score) for case, one in zip(cases, told, strict=True)]
-            held = [case.stream(one[name].score) for case, one in zip(first_parts, before, strict=True)]
-            alarms = [one[name].alarm for one in told]
-            own = _by_alarms(streams, alarms) or found_at(streams, by_youden(held))
-            result.rows.setdefault(name, {})[seed] = _row(streams, own)
-            tested.setdefault(name, {})[seed] = streams
-            earlier.setdefault(name, []).extend(held)
+        found[seed] = streams_of(series(seed), seed)
         progress(done + 1, len(seeds))
-    for name, rows in result.rows.items():
-        threshold = by_f1(earlier[name])
-        for seed, row in rows.items():
-            rows[seed] = replace(row, chosen=found_at(tested[name][seed], threshold))
+    return result_of(found)
+
+
+@dataclass(frozen=True, slots=True)
+class SeedStreams:
+    """What everyone says of one seed's events.
+
+    Attributes
+    ----------
+    cases
+        The last parts of the instruments.
+    tested, earlier
+        By scorer, a stream of scores of each instrument's last part, and of its first.
+    alarms
+        By detector, what its own alarms find in the last parts.
+    """
+
+    cases: list[Case]
+    tested: dict[str, list[Stream]]
+    earlier: dict[str, list[Stream]]
+    alarms: dict[str, list[Found]]
+
+
+def streams_of(series: Sequence[Series], seed: int) -> SeedStreams:
+    """Return what everyone says of the instruments of a seed."""
+    cases, first_parts = [case_of(one, seed) for one in series], [_first_part(one, seed) for one in series]
+    told, before = ([_told(case, seed) for case in some] for some in (cases, first_parts))
+    found = SeedStreams(cases, {}, {}, {})
+    for name in told[0]:
+        found.tested[name] = [case.stream(one[name].score) for case, one in zip(cases, told, strict=True)]
+        found.earlier[name] = [
+            case.stream(one[name].score) for case, one in zip(first_parts, before, strict=True)
+        ]
+        alarms = _by_alarms(found.tested[name], [one[name].alarm for one in told])
+        if alarms:
+            found.alarms[name] = alarms
+    return found
+
+
+def result_of(found: Mapping[int, SeedStreams]) -> Result:
+    """Return what the streams of some seeds come to; thresholds are chosen on the first parts alone."""
+    result = Result({seed: one.cases for seed, one in found.items()}, {})
+    for name in next(iter(found.values())).tested:
+        by_all = by_f1([stream for one in found.values() for stream in one.earlier[name]])
+        result.rows[name] = {}
+        for seed, one in found.items():
+            streams = one.tested[name]
+            own = one.alarms.get(name) or found_at(streams, by_youden(one.earlier[name]))
+            at = {budget: found_at(streams, threshold_at(streams, budget)) for budget in BUDGETS}
+            recalls = {budget: _share(told) for budget, told in at.items()}
+            result.rows[name][seed] = Row(at[1.0], own, found_at(streams, by_all), shapes(streams), recalls)
     return result
 
 
@@ -274,11 +168,6 @@ def _first_part(series: Series, seed: int) -> Case:
     """Return the part before the last, with other events in its second half: the first is for fitting."""
     before = replace(series, bars=series.bars[: series.cut], cut=series.cut // 2)
     return case_of(before, seed + 1_000_000)
-
-
-def _row(streams: Sequence[Stream], own: list[Found] | None) -> Row:
-    at = {budget: found_at(streams, threshold_at(streams, budget)) for budget in BUDGETS}
-    return Row(at[1.0], own, [], shapes(streams), {budget: _share(told) for budget, told in at.items()})
 
 
 def _share(told: Sequence[Found]) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from models.bar_baselines import BASELINES
 from models.bar_curves import ANY
 from models.bar_events import KINDS
-from models.bar_study import EVERYTHING, SIZE_EDGES, Result
+from models.bar_results import EVERYTHING, SIZE_EDGES, Result
 
 #: What a transformer autoencoder was published with, on its own test.
 PUBLISHED = {"contextual": 0.79, "pattern": 0.42, "collective": 0.55, "subtle": 0.09, "mixed": 0.36}

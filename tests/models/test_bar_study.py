@@ -12,8 +12,9 @@ from models.bar_baselines import BASELINES, derived, windowed_gaussian
 from models.bar_curves import FALSE_RATES, RECALLS
 from models.bar_events import KINDS
 from models.bar_json import as_json
+from models.bar_results import EVERYTHING, Result
 from models.bar_series import Series, simulated_series
-from models.bar_study import EVERYTHING, Result, case_of, study
+from models.bar_study import case_of, study
 from models.bar_tables import picture, tables
 
 for module in ("sklearn", "river", "matplotlib"):
