@@ -9,8 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from operators import profile_memory
 from operators import transaction_dataflow as steps
 from operators.packed_profiles import PackedProfiles, packed, unpacked
+from operators.profile_memory import ProfileMemory
 from operators.profiles import Profile
 from operators.transaction_history import History
 from tapewatch.records import DAY
@@ -24,8 +26,8 @@ _IDLE = 2 * DAY
 def test_whoever_is_packed_the_same_is_measured(
     at_hand: int, resumed: int, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steps, "_UNPACKED", at_hand)
-    steps._used().clear()
+    monkeypatch.setattr(profile_memory, "AT_HAND", at_hand)
+    memory = ProfileMemory(_IDLE, {})
     whole = payments()
     history, users = History(_IDLE), dict[str, Any]()
     wanted = history.measure(whole).tolist()
@@ -35,14 +37,15 @@ def test_whoever_is_packed_the_same_is_measured(
         for user, row in rows[first : first + size]:
             by_user.setdefault(user, []).append(row)
         for user, some in by_user.items():
-            logic = users.get(user) or steps._Profiles(None, _IDLE)
+            logic = users.get(user) or steps._Profiles(memory, None)
             if first <= resumed < first + size:
-                logic = steps._Profiles(pickle.loads(pickle.dumps(logic.snapshot())), _IDLE)
+                logic = steps._Profiles(memory, pickle.loads(pickle.dumps(logic.snapshot())))
             users[user] = logic
-            ((partition, part),), _ = logic.on_batch([(user, "p", 0, some)])
+            ((partition, part), *last), _ = logic.on_batch([(user, "p", 0, some)])
             assert partition == "p"
+            assert all(each.seq == -1 for _, each in last)
             assert repr([list(row) for row in part.measured]) == repr([wanted[i] for i in part.indices])
-    assert len(steps._used()) <= at_hand
+    assert len(memory.at_hand) <= at_hand
     assert sum(logic._profile is not None for logic in users.values()) <= at_hand + 1
 
 
@@ -60,7 +63,7 @@ def test_a_packed_profile_is_the_profile() -> None:
 
 def test_at_the_end_only_what_has_changed_is_published() -> None:
     row = next(payments().rows())[1]
-    logic = steps._Profiles(None, _IDLE)
+    logic = steps._Profiles(ProfileMemory(_IDLE, {}), None)
     ((_, first),), _ = logic.on_batch([("ana", "p", 0, [row])])
     assert first.profile is not None
     assert logic.on_eof() == ([], False)
