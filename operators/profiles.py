@@ -18,6 +18,7 @@ import orjson
 
 from operators.measured import Measured, strangeness
 from operators.profile_text import written
+from operators.velocity import since_ns, velocity
 from operators.word_counts import Counts, count_word, make_room, surprise
 from tapewatch.places import distance_km
 from tapewatch.records import DAY, HOUR
@@ -174,8 +175,8 @@ class Profile:
         trust = learned / (learned + _TRUST)
         since = row.since
         if since != since and self.seen:
-            since = max(ts - self.last, 0) / 6e10
-        count_1h, count_24h, total_24h = self._velocity(ts, amount)
+            since = (ts - self.last if ts >= self.last else since_ns(self.recent, ts)) / 6e10
+        count_1h, count_24h, total_24h = velocity(self.recent, ts, amount)
         if row.count_1h == row.count_1h:
             count_1h = row.count_1h
         if row.total_24h == row.total_24h:
@@ -224,19 +225,6 @@ class Profile:
             usual,
             float(learned),
         )  # fmt: skip
-
-    def _velocity(self, ts: int, amount: float) -> tuple[float, float, float]:
-        """Return how many transactions the last hour and day have with this one, and the day's amounts."""
-        recent = self.recent
-        hour, day, total = 1.0, 1.0, amount
-        for at in range(0, len(recent), 2):
-            age = ts - recent[at]
-            if age < DAY:
-                day += 1.0
-                total += recent[at + 1]
-                if age < HOUR:
-                    hour += 1.0
-        return hour, day, total
 
     def _pace(self, ts: int, count_24h: float, trust: float) -> float:
         if self.seen < 3:

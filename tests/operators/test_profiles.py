@@ -67,6 +67,17 @@ def test_velocity_counts_the_last_hour_and_day(usual: Profile) -> None:
     assert found.since_minutes == pytest.approx(6.0)
 
 
+def test_velocity_does_not_count_what_came_later(usual: Profile) -> None:
+    for minute in (0, 1, 30, 31, 32):
+        usual.update(row(30 * DAY + minute * MINUTE, 10.0))
+    found = usual.measure(row(30 * DAY + 5 * MINUTE, 7.0))
+    assert found.count_1h == 3
+    assert found.total_24h == pytest.approx(27.0)
+    assert found.since_minutes == pytest.approx(4.0)
+    assert usual.measure(row(30 * DAY + 31 * MINUTE, 7.0)).count_1h == 5
+    assert math.isnan(usual.measure(row(-DAY)).since_minutes)
+
+
 def test_what_is_strange_is_not_learned_until_it_is_a_habit(usual: Profile) -> None:
     before = usual.learned
     for day in range(5):
