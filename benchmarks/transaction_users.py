@@ -32,7 +32,7 @@ from tapewatch.transactions import Transactions
 
 _USERS = (10_000, 100_000, 1_000_000)
 _ACTIVE = 10_000
-_TRANSACTIONS = 400_000
+_TRANSACTIONS = 200_000
 _BATCH = 8_192
 #: Users pay in an order that is none of theirs.
 _STRIDE = 7_919

@@ -1,4 +1,8 @@
-"""The profiles of a flow's users in memory: some at hand, the others packed, of who stays away nothing.
+"""The profiles of a flow's users in memory: packed, and of who stays away nothing.
+
+A profile is unpacked for the rows of one batch and packed again. That takes a third of the room and no more
+time: with ten thousand users and more, a profile whose parts have left the processor's caches costs as much
+to gather again as to unpack.
 
 Nobody is woken by the clock to see who is away: Bytewax looks through all keys that are to be woken, however
 late, each time a step has something to do, and with a million users that takes longer than their payments.
@@ -8,7 +12,7 @@ Instead, at each payment the worker looks at one more of its users, each in turn
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -21,8 +25,6 @@ from tapewatch.transactions import Row
 
 #: A profile is published after so many transactions, and when something was strange.
 _PUBLISHED = 16
-#: Profiles of a worker that are ready to be used; the others take less room and some microseconds.
-AT_HAND = 10_000
 #: By partition, users of whom nothing is known any more and whose keys may go.
 Away: TypeAlias = dict[str, dict[str, None]]
 #: A user, the partition, and the profile as `packed_profiles.packed` has it: to be published.
@@ -38,7 +40,7 @@ class Paid(NamedTuple):
 
 
 class ProfileMemory(threading.local):
-    """Which profiles of a flow a worker has; a worker is a thread, and each finds its own here.
+    """Whose profiles of a flow a worker has; a worker is a thread, and each finds its own here.
 
     Parameters
     ----------
@@ -50,21 +52,12 @@ class ProfileMemory(threading.local):
 
     def __init__(self, idle_ns: int, away: Away) -> None:
         self.idle_ns = idle_ns
-        #: Who paid last at the end.
-        self.at_hand: OrderedDict[UserProfile, None] = OrderedDict()
         self._away = away
         self._turns: dict[str, deque[UserProfile]] = {}
 
     def enter(self, user: UserProfile) -> None:
         """Look at a user, too, when it is the user's turn."""
         self._turns.setdefault(user.partition, deque()).append(user)
-
-    def use(self, user: UserProfile) -> None:
-        """Keep a profile at hand, and put the one that was needed longest ago aside if there are too many."""
-        self.at_hand[user] = None
-        self.at_hand.move_to_end(user)
-        if len(self.at_hand) > AT_HAND:
-            self.at_hand.popitem(last=False)[0].put_aside()
 
     def look(self, partition: str, clock: int) -> Last | None:
         """Forget the next user of a partition if away for too long; return what is still to be published.
@@ -78,7 +71,6 @@ class ProfileMemory(threading.local):
         if user.partition != partition:
             self.enter(user)
         elif clock - user.last > self.idle_ns:
-            self.at_hand.pop(user, None)
             self._away.setdefault(partition, {})[user.user] = None
             return user.forget()
         else:
@@ -87,7 +79,7 @@ class ProfileMemory(threading.local):
 
 
 class UserProfile:
-    """One user's profile, at hand or packed, or none.
+    """One user's profile, or none.
 
     Parameters
     ----------
@@ -97,11 +89,10 @@ class UserProfile:
         A `snapshot` to go on from.
     """
 
-    __slots__ = ("_memory", "_packed", "_profile", "_published", "_seen", "last", "partition", "user")
+    __slots__ = ("_memory", "_packed", "_published", "_seen", "last", "partition", "user")
 
     def __init__(self, memory: ProfileMemory, resume: tuple[Any, ...] | None) -> None:
         self._memory = memory
-        self._profile: Profile | None = None
         self._packed = b""
         self._seen, self.last = 0, -1
         self.user, self.partition, self._published, saved = resume or ("", "", 0, b"")
@@ -109,69 +100,50 @@ class UserProfile:
             return
         # Older recovery stores have it unpacked.
         state = unpacked(saved) if isinstance(saved, bytes) else saved
-        self._packed = packed(state)
         stopping.refuse_other_versions(state[0], profiles.STATE_VERSION)
+        self._packed = packed(state)
         self._seen, self.last = state[1], state[7]
         memory.enter(self)
 
     @property
     def known(self) -> bool:
         """Whether there is a profile."""
-        return self._profile is not None or self._packed != b""
-
-    def _own(self) -> Profile:
-        profile = self._profile
-        if profile is None:
-            if self._packed:
-                profile = Profile(unpacked(self._packed))
-            else:
-                profile, self._published = Profile(), 0
-                self._memory.enter(self)
-            self._profile = profile
-        self._packed = b""
-        self._memory.use(self)
-        return profile
+        return self._packed != b""
 
     def pay(self, user: str, partition: str, rows: Sequence[Row]) -> Paid:
         """Measure and learn the user's rows of a batch."""
         self.user, self.partition = user, partition
-        profile = self._own()
+        if self._packed:
+            profile = Profile(unpacked(self._packed))
+        else:
+            profile, self._published = Profile(), 0
+            self._memory.enter(self)
         measured = []
         for row in rows:
             if profile.idle(row.clock, self._memory.idle_ns):
-                profile = self._profile = Profile()
-                self._published = 0
+                profile, self._published = Profile(), 0
             measured.append(profile.update(row))
         seen, document = profile.seen, None
         if seen >= self._published + _PUBLISHED or profile.streak or not self._published:
             self._published, document = seen, profile.document(user, partition)
         self._seen, self.last = seen, profile.last
+        self._packed = packed(profile.snapshot())
         return Paid(tuple([row.number for row in rows]), tuple(measured), document)
-
-    def put_aside(self) -> None:
-        """Keep the profile packed."""
-        self._pack()
-        self._profile = None
-
-    def _pack(self) -> bytes:
-        if not self._packed and self._profile is not None:
-            self._packed = packed(self._profile.snapshot())
-        return self._packed
 
     def unpublished(self) -> Last | None:
         """Return the profile if it has changed since it was published; it counts as published then."""
         if self._seen == self._published:
             return None
         self._published = self._seen
-        return self.user, self.partition, self._pack()
+        return self.user, self.partition, self._packed
 
     def forget(self) -> Last | None:
         """Let go of the profile; return what is still to be published of it."""
         last = self.unpublished()
-        self._profile, self._packed = None, b""
+        self._packed = b""
         self._published = self._seen = 0
         return last
 
     def snapshot(self) -> tuple[Any, ...]:
         """Return the state to resume from; nothing in it changes later."""
-        return self.user, self.partition, self._published, self._pack()
+        return self.user, self.partition, self._published, self._packed

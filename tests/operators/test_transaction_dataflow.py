@@ -5,48 +5,74 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-import pytest
-from hypothesis import HealthCheck, given, settings
+import numpy as np
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators import profile_memory
 from operators import transaction_dataflow as steps
 from operators.packed_profiles import PackedProfiles, packed, unpacked
-from operators.profile_memory import ProfileMemory
+from operators.profile_memory import Away, ProfileMemory
 from operators.profiles import Profile
 from operators.transaction_history import History
+from operators.transaction_judge import Part
 from tapewatch.records import DAY
 from tests.connectors.made_payments import payments
 
 _IDLE = 2 * DAY
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(at_hand=st.sampled_from([1, 5, 10_000]), resumed=st.integers(0, 600), size=st.integers(1, 40))
-def test_whoever_is_packed_the_same_is_measured(
-    at_hand: int, resumed: int, size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(profile_memory, "AT_HAND", at_hand)
-    memory = ProfileMemory(_IDLE, {})
+@settings(max_examples=4, deadline=None)
+@given(resumed=st.integers(0, 600), size=st.integers(1, 40))
+def test_the_same_is_measured_as_if_no_profile_was_packed_or_forgotten(resumed: int, size: int) -> None:
+    away: Away = {}
+    memory = ProfileMemory(_IDLE, away)
     whole = payments()
     history, users = History(_IDLE), dict[str, Any]()
     wanted = history.measure(whole).tolist()
     rows = list(whole.rows())[:600]
+    published: dict[str, tuple[Any, ...]] = {}
+    forgotten = 0
     for first in range(0, len(rows), size):
+        for user in away.pop("p", {}):
+            found, gone = users[user].on_batch([(user, "p", 0, [])])
+            assert not found
+            assert gone is not users[user].known
+            if gone:
+                forgotten += 1
+                del users[user]
         by_user: dict[str, list[Any]] = {}
         for user, row in rows[first : first + size]:
             by_user.setdefault(user, []).append(row)
         for user, some in by_user.items():
             logic = users.get(user) or steps._Profiles(memory, None)
             if first <= resumed < first + size:
-                logic = steps._Profiles(memory, pickle.loads(pickle.dumps(logic.snapshot())))
+                # The one before is as good as dead, as after a crash.
+                kept = pickle.loads(pickle.dumps(logic.snapshot()))
+                logic.forget()
+                logic = steps._Profiles(memory, kept)
             users[user] = logic
             ((partition, part), *last), _ = logic.on_batch([(user, "p", 0, some)])
             assert partition == "p"
-            assert all(each.seq == -1 for _, each in last)
             assert repr([list(row) for row in part.measured]) == repr([wanted[i] for i in part.indices])
-    assert len(memory.at_hand) <= at_hand
-    assert sum(logic._profile is not None for logic in users.values()) <= at_hand + 1
+            if part.profile is not None:
+                published[user] = part.profile
+            for _, each in last:
+                _note(published, each)
+    for logic in users.values():
+        for _, each in logic.on_eof()[0]:
+            _note(published, each)
+    assert forgotten
+    # What is published in the end does not depend on who was forgotten, either.
+    history = History(_IDLE)
+    history.measure(whole.part(np.arange(600)))
+    assert published == {user: profile.document(user, "p") for user, profile in history.profiles.items()}
+
+
+def _note(published: dict[str, tuple[Any, ...]], part: Part) -> None:
+    assert part.seq == -1
+    assert part.profile is not None
+    user, partition, packed_profile = part.profile
+    (published[user],) = PackedProfiles([(user, partition, packed_profile)])
 
 
 def test_a_packed_profile_is_the_profile() -> None:
