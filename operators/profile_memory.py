@@ -6,12 +6,12 @@ to gather again as to unpack.
 
 Nobody is woken by the clock to see who is away: Bytewax looks through all keys that are to be woken, however
 late, each time a step has something to do, and with a million users that takes longer than their payments.
-Instead, at each payment the worker looks at one more of its users, each in turn.
+Instead, with each batch some of the users are looked at, each in turn, and who seems to be away is sent word
+among the rows: so it comes behind all rows that were before it.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -25,8 +25,6 @@ from tapewatch.transactions import Row
 
 #: A profile is published after so many transactions, and when something was strange.
 _PUBLISHED = 16
-#: By partition, users of whom nothing is known any more and whose keys may go.
-Away: TypeAlias = dict[str, dict[str, None]]
 #: A user, the partition, and the profile as `packed_profiles.packed` has it: to be published.
 Last: TypeAlias = tuple[str, str, bytes]
 
@@ -39,43 +37,40 @@ class Paid(NamedTuple):
     document: tuple[Any, ...] | None
 
 
-class ProfileMemory(threading.local):
-    """Whose profiles of a flow a worker has; a worker is a thread, and each finds its own here.
+class ProfileMemory:
+    """Whose profiles of a flow this process has.
 
     Parameters
     ----------
     idle_ns
         A user who was away for longer begins anew.
-    away
-        Filled for the whole process.
     """
 
-    def __init__(self, idle_ns: int, away: Away) -> None:
+    def __init__(self, idle_ns: int) -> None:
         self.idle_ns = idle_ns
-        self._away = away
         self._turns: dict[str, deque[UserProfile]] = {}
 
     def enter(self, user: UserProfile) -> None:
         """Look at a user, too, when it is the user's turn."""
         self._turns.setdefault(user.partition, deque()).append(user)
 
-    def look(self, partition: str, clock: int) -> Last | None:
-        """Forget the next user of a partition if away for too long; return what is still to be published.
+    def away(self, partition: str, clock: int, number: int) -> list[str]:
+        """Look at so many users of a partition; return those who seem to be away too long at ``clock``, ns.
 
-        Who pays after that has a later clock and would begin anew anyway: nothing changes but memory.
+        They may have paid meanwhile, so each is to be asked (`UserProfile.leave`), and is not looked at until
+        then.
         """
-        turn = self._turns.get(partition)
-        if not turn:
-            return None
-        user = turn.popleft()
-        if user.partition != partition:
-            self.enter(user)
-        elif clock - user.last > self.idle_ns:
-            self._away.setdefault(partition, {})[user.user] = None
-            return user.forget()
-        else:
-            turn.append(user)
-        return None
+        turn = self._turns.get(partition, deque())
+        found = []
+        for _ in range(min(number, len(turn))):
+            user = turn.popleft()
+            if user.partition != partition:
+                self.enter(user)
+            elif clock - user.last > self.idle_ns:
+                found.append(user.user)
+            else:
+                turn.append(user)
+        return found
 
 
 class UserProfile:
@@ -84,7 +79,7 @@ class UserProfile:
     Parameters
     ----------
     memory
-        Of the worker.
+        Of the process.
     resume
         A `snapshot` to go on from.
     """
@@ -137,8 +132,14 @@ class UserProfile:
         self._published = self._seen
         return self.user, self.partition, self._packed
 
-    def forget(self) -> Last | None:
-        """Let go of the profile; return what is still to be published of it."""
+    def leave(self, clock: int) -> Last | None:
+        """Forget the profile if the user has been away too long; return what is still to be published of it.
+
+        Who pays after that, at a later clock, would begin anew anyway: nothing changes but memory.
+        """
+        if self._packed and clock - self.last <= self._memory.idle_ns:
+            self._memory.enter(self)
+            return None
         last = self.unpublished()
         self._packed = b""
         self._published = self._seen = 0

@@ -17,7 +17,7 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from operators import transaction_judge as judge_
 from operators.dataflow import Telling
 from operators.packed_profiles import PackedProfiles
-from operators.profile_memory import Away, ProfileMemory, UserProfile
+from operators.profile_memory import ProfileMemory, UserProfile
 from operators.transaction_judge import Part, TransactionJudge
 from operators.transaction_scoring import TransactionJudgeSettings
 from tapewatch import stopping
@@ -26,8 +26,11 @@ from tapewatch.memory import collect_seldom
 from tapewatch.transactions import Row, Transactions
 
 State: TypeAlias = dict[str, Any]
-#: Rows of one user in one batch: user, partition, number of the batch, rows. None of who is to be forgotten.
-UserRows: TypeAlias = tuple[str, str, int, list[Row]]
+#: Rows of one user in one batch: user, partition, number of the batch, clock before it, rows. Without rows it
+#: asks whether the user has been away too long.
+UserRows: TypeAlias = tuple[str, str, int, int, list[Row]]
+#: After so many rows one more user is looked at.
+_ROWS_PER_LOOK = 4
 #: Profiles that are published together at the end.
 _TOGETHER = 4_096
 
@@ -43,17 +46,14 @@ def transactions(
 @operator
 def user_profiles(step_id: str, up: Stream[Transactions], idle_ns: int) -> KeyedStream[tuple[str, Part]]:
     """Measure each transaction against its user's profile."""
-    away: Away = {}
-    memory = ProfileMemory(idle_ns, away)
+    memory = ProfileMemory(idle_ns)
     # There may be millions of users, without cycles; to look through all of them takes longer than payments.
     collect_seldom()
 
     def split(batches: list[Transactions]) -> Iterable[tuple[str, UserRows]]:
         for batch in batches:
-            gone = away.get(batch.partition)
-            while gone:
-                user, _ = gone.popitem()
-                yield user, (user, batch.partition, batch.seq, [])
+            for user in memory.away(batch.partition, batch.clock, len(batch) // _ROWS_PER_LOOK + 1):
+                yield user, (user, batch.partition, batch.seq, batch.clock, [])
             by_user: dict[str, list[Row]] = {}
             for user, row in batch.rows():
                 rows = by_user.get(user)
@@ -62,7 +62,7 @@ def user_profiles(step_id: str, up: Stream[Transactions], idle_ns: int) -> Keyed
                 else:
                     rows.append(row)
             for user, rows in by_user.items():
-                yield user, (user, batch.partition, batch.seq, rows)
+                yield user, (user, batch.partition, batch.seq, batch.clock, rows)
 
     def build(resume: tuple[Any, ...] | None) -> _Profiles:
         return _Profiles(memory, resume)
@@ -97,12 +97,11 @@ class _Profiles(UserProfile, StatefulBatchLogic[UserRows, tuple[str, Part], tupl
 
     def on_batch(self, values: list[UserRows]) -> tuple[Iterable[tuple[str, Part]], bool]:
         found = []
-        for user, partition, seq, rows in values:
+        for user, partition, seq, clock, rows in values:
             if rows:
                 found.append((partition, Part(seq, *self.pay(user, partition, rows))))
-                away = self._memory.look(partition, rows[-1].clock)
-                if away is not None:
-                    found.append((partition, Part(-1, (), (), away)))
+            elif (last := self.leave(clock)) is not None:
+                found.append((partition, Part(-1, (), (), last)))
         return found, not self.known
 
     def on_eof(self) -> tuple[Iterable[tuple[str, Part]], bool]:
