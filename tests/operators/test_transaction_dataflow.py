@@ -125,7 +125,7 @@ def test_in_a_flow_who_stays_away_leaves_no_key(workers: int, monkeypatch: pytes
     flow, parts = Dataflow("profiles"), list[Any]()
     source = op.input("batches", flow, TestingSource(batches))
     op.output("parts", steps.user_profiles("users", source, _IDLE), TestingSink(parts))
-    cluster_main(flow, [], 0, worker_count_per_proc=workers)
+    cluster_main(flow, [], 0, worker_count_per_proc=workers)  # type: ignore[no-untyped-call]
     for _, (_, part) in parts:
         for index, measured in zip(part.indices, part.measured, strict=True):
             found[part.seq * 50 + index] = measured
