@@ -26,8 +26,10 @@ _IDLE = 2 * DAY
 
 
 @settings(max_examples=4, deadline=None)
-@given(resumed=st.integers(0, 600), size=st.integers(1, 40))
-def test_the_same_is_measured_as_if_no_profile_was_packed_or_forgotten(resumed: int, size: int) -> None:
+@given(resumed=st.integers(0, 600), size=st.integers(1, 40), older=st.booleans())
+def test_the_same_is_measured_as_if_no_profile_was_packed_or_forgotten(
+    resumed: int, size: int, older: bool
+) -> None:
     memory = ProfileMemory(_IDLE)
     whole = payments()
     history, users = History(_IDLE), dict[str, Any]()
@@ -51,7 +53,8 @@ def test_the_same_is_measured_as_if_no_profile_was_packed_or_forgotten(resumed: 
         for user, some in by_user.items():
             logic = users.get(user) or steps._Profiles(memory, None)
             if first <= resumed < first + size:
-                logic = steps._Profiles(memory, pickle.loads(pickle.dumps(logic.snapshot())))
+                *who, profile = pickle.loads(pickle.dumps(logic.snapshot()))
+                logic = steps._Profiles(memory, (*who, unpacked(profile) if older and profile else profile))
             users[user] = logic
             ((partition, part),), _ = logic.on_batch([(user, "p", 0, clock, some)])
             assert partition == "p"
