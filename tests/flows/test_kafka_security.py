@@ -57,14 +57,14 @@ def test_each_listener_lets_in_who_may_come(
     protocol: str, mechanism: str, trades: Any, write: Any, broker: Any, start_market: Start, tmp_path: Path
 ) -> None:
     """A tape is read, its results are written back, and what cannot be read is sent off."""
-    path = write(tmp_path / "tape.dbn", trades(1, count=2_000))
+    path = write(tmp_path / "tape.dbn", trades(1, count=4_000))
     topic, found = broker.topic(1), broker.topic(1)
     broker.produce(topic, *runs.messages_of(path, "dbn"), (b"x", b"junk"))
     given = {
         **settings(broker, topic, protocol, options(broker, protocol, mechanism)), "sinks__kafka__topic": found,
         "sinks__kinds": ["sqlite", "kafka"], "alerts__per_key_per_day": 50,
     }  # fmt: skip
-    assert runs.run_until(start_market, tmp_path, 2_000, dead=1, **given) == [""]
+    assert runs.run_until(start_market, tmp_path, 4_000, dead=1, **given) == [""]
     assert broker.count(f"{topic}.dead") == 1
     assert broker.count(found) > 0
 
