@@ -169,10 +169,7 @@ class Judge:
             return Judged(detector, order, segments, scores, verdicts, batch.reached)
         verdicts = self._judge(detector, scores.judged, scores)
         if scores.thin is not None:
-            severity = (
-                verdicts.severity if scores.most is None else np.minimum(verdicts.severity, scores.most)
-            )
-            verdicts = _only_of(verdicts, ~scores.thin | (severity >= LEAST_SEVERITY))
+            verdicts = _of_note(verdicts, np.where(scores.thin, LEAST_SEVERITY, 0.0), scores.most)
         known = batch.reached[scores.decided]
         return Judged(detector, order, scores.judged, scores, verdicts, known, scores.decided)
 
@@ -302,8 +299,9 @@ def _only_of(verdicts: Verdicts, large: Array) -> Verdicts:
     return replace(verdicts, alarm=verdicts.alarm & large)
 
 
-def _of_note(verdicts: Verdicts, least: Floats) -> Verdicts:
-    """Return verdicts of windows that can be alarms only from a severity on; of most that is 0."""
+def _of_note(verdicts: Verdicts, least: Floats, most: Floats | None = None) -> Verdicts:
+    """Return verdicts of which each can be an alarm only from a severity on; of most that is 0."""
     if not least.any():
         return verdicts
-    return _only_of(verdicts, (least == 0) | (verdicts.severity >= least))
+    severity = verdicts.severity if most is None else np.minimum(verdicts.severity, most)
+    return _only_of(verdicts, (least == 0) | (severity >= least))
