@@ -50,11 +50,12 @@ def _live(chosen: str, least: float) -> None:
 
 def _show(store: Store, settings: Settings, chosen: str, least: float) -> None:
     store.prepare(store.totals, store.span, store.bar_keys)
-    if store.span() is None:
+    span = store.span()
+    if span is None:
         figures(store)
         range_of(store, chosen)
         return
-    start, end = bounds_of(store, chosen)
+    start, end = bounds_of(span, chosen)
 
     def worst() -> list[Document]:
         return store.lanes(start, end, step_ns(start, end), min_severity=least, limit=_MOST_KEYS)

@@ -67,20 +67,18 @@ def _let_go(store: Store) -> None:
 
 def range_of(store: Store, chosen: str) -> tuple[int, int] | None:
     """Return ``[start, end)`` ns of a range with this name; None, after saying so, without results."""
-    if store.span() is None:
+    span = store.span()
+    if span is None:
         st.info(
             f"Nothing is stored in {store.place} yet. Results appear here as soon as a flow writes them: "
             "`make live` shows a simulated market, docs/market-flow.md says how to run on your own data.",
             icon=":material/hourglass_empty:",
         )
         return None
-    return bounds_of(store, chosen)
+    return bounds_of(span, chosen)
 
 
-def bounds_of(store: Store, chosen: str) -> tuple[int, int]:
-    """Return ``[start, end)`` ns of a range with this name, which ends with the newest of some results."""
-    span = store.span()
-    if span is None:
-        return 0, 0
+def bounds_of(span: tuple[int, int], chosen: str) -> tuple[int, int]:
+    """Return ``[start, end)`` ns of a range with this name, which ends with the newest of a store's span."""
     end, length = span[1] + 1, RANGES.get(chosen)
     return (span[0] if length is None else max(span[0], end - length)), end
