@@ -96,7 +96,7 @@ class UserProfile:
         # Older recovery stores have it unpacked.
         state = unpacked(saved) if isinstance(saved, bytes) else saved
         stopping.refuse_other_versions(state[0], profiles.STATE_VERSION)
-        self._packed = packed(state)
+        self._packed = saved if isinstance(saved, bytes) else packed(state)
         self._seen, self.last = state[1], state[7]
         memory.enter(self)
 
