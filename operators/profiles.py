@@ -82,9 +82,9 @@ class Profile:
         "pace",
         "place",
         "place_at",
+        "raised",
         "recent",
         "seen",
-        "strangeness",
         "streak",
         "surprise",
     )  # fmt: skip
@@ -107,7 +107,7 @@ class Profile:
         self.surprise = (1.0, 1.0)
         self.pace = 0.0
         #: How far the amounts of the last days were raised, fading.
-        self.strangeness = 0.0
+        self.raised = 0.0
         self.place: str | None = None
         self.distance = _NAN
 
@@ -118,14 +118,14 @@ class Profile:
             self.place_at, self.amounts.tobytes(), self.recent.tobytes(), self.hours.tobytes(),
             tuple(self.categories.items()), tuple(self.locations.items()), tuple(self.merchants.items()),
             tuple(self.methods.items()), tuple(self.devices.items()), self.surprise, self.pace,
-            self.strangeness, self.place, self.distance,
+            self.raised, self.place, self.distance,
         )  # fmt: skip
 
     def _restore(self, saved: tuple[Any, ...]) -> None:
         (
             _, self.seen, self.learned, self.streak, self.alarms, self.at, self.first, self.last,
             self.place_at, amounts, recent, hours, categories, locations, merchants, methods, devices,
-            self.surprise, self.pace, self.strangeness, self.place, self.distance,
+            self.surprise, self.pace, self.raised, self.place, self.distance,
         ) = saved  # fmt: skip
         self.amounts, self.recent, self.hours = array("d", amounts), array("d", recent), array("f", hours)
         self.categories, self.locations, self.merchants = dict(categories), dict(locations), dict(merchants)
@@ -258,7 +258,7 @@ class Profile:
 
     def _recent(self, ts: int) -> float:
         days = max(ts - self.last, 0) / DAY if self.seen else 0.0
-        return self.strangeness * math.exp(-days / _RAISED_DAYS)
+        return self.raised * math.exp(-days / _RAISED_DAYS)
 
     def _learn(self, row: Row) -> None:
         self.learned += 1
@@ -304,7 +304,7 @@ class Profile:
         """Note what happened, whether it was legitimate or not."""
         ts = row.ts
         raised = min(max(amount - _RAISED, 0.0), _RAISED_MOST)
-        self.strangeness = min(self._recent(ts) + raised, 50.0)
+        self.raised = min(self._recent(ts) + raised, 50.0)
         if self.first < 0:
             self.first = ts
         self.last = max(self.last, ts)
