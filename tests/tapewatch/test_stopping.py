@@ -23,13 +23,23 @@ def test_a_signal_raises_the_flag_and_nothing_else() -> None:
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, "went on\n", "")
 
 
-def test_a_second_signal_ends_the_process() -> None:
-    ended = run(
-        "import os, signal, time\nstopping.install()\nos.kill(os.getpid(), 15)\nos.kill(os.getpid(), 15)\n"
-        "time.sleep(1)\nprint('went on')"
-    )
+def test_a_second_signal_ends_the_process_unless_it_comes_at_once() -> None:
+    # `timeout` signals its command and then the group that this is in: both mean the same.
+    once = "import os, time\nstopping._ONE_WISH_SECONDS = {}\nstopping.install()\nos.kill(os.getpid(), 15)\n"
+    again = "time.sleep(0.01)\nos.kill(os.getpid(), 15)\nprint('went on')"
+    ended = run(once.format(60) + again)
+    assert (ended.returncode, ended.stdout) == (0, "went on\n")
+    ended = run(once.format(0.001) + again)
     assert ended.returncode == -signal.SIGTERM
     assert ended.stdout == ""
+
+
+def test_a_signal_after_a_mistake_waits_for_what_is_being_written() -> None:
+    ended = run(
+        "import os\nstopping.install()\nstopping.fail('a.dbn is damaged')\nos.kill(os.getpid(), 15)\n"
+        "print('what came before')"
+    )
+    assert (ended.returncode, ended.stdout) == (2, "what came before\n")
 
 
 def test_a_failure_is_told_last_with_status_2() -> None:
