@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from tapewatch.progress import close_bars
 
-#: How soon a second signal is taken for the same wish, said to the process and to its group, as `timeout` does.
+#: How soon a second signal is taken for the same wish: `timeout` signals its command, then its group.
 _ONE_WISH_SECONDS = 1.0
 
 _stop = threading.Event()
@@ -34,7 +34,10 @@ def stopping() -> bool:
 
 
 def install() -> None:
-    """Make SIGTERM and SIGINT end the input instead of the process; one that comes over a second later ends the process."""
+    """Make SIGTERM and SIGINT end the input instead of the process.
+
+    One that comes over a second after the first ends the process.
+    """
     first: float | None = None
 
     def on_signal(number: int, frame: FrameType | None) -> None:

@@ -86,7 +86,8 @@ def test_readers_and_the_writer_do_not_wait_for_each_other(path: Path) -> None:
         with SqliteStore(path) as store, closing(sqlite3.connect(path)) as slow:
             slow.execute("BEGIN")
             held = slow.execute("SELECT count(*) FROM anomalies").fetchone()
-            seen, slowest = set(), 0.0
+            seen: set[int] = set()
+            slowest = 0.0
             until = time.monotonic() + 60
             while len(seen) <= 10 and time.monotonic() < until:
                 begun = time.monotonic()
