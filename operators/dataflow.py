@@ -51,7 +51,10 @@ def windowed_bars(
     """
 
     def build(resume: State | None) -> _Bars:
-        return _Bars(WindowedBars(widths, lateness_ns, _same_version(resume, bars_.STATE_VERSION), parts))
+        resume = _same_version(resume, bars_.STATE_VERSION)
+        if resume is not None:
+            stopping.refuse_other_shards(resume.get("shards", parts), parts)
+        return _Bars(WindowedBars(widths, lateness_ns, resume, parts), parts)
 
     return op.stateful_batch("bars", up, build)
 
@@ -96,8 +99,8 @@ class Telling(FixedPartitionedSource[X, Any]):
 
 
 class _Bars(StatefulBatchLogic[ShardBatch, BarBatch, State]):
-    def __init__(self, logic: WindowedBars) -> None:
-        self._logic = logic
+    def __init__(self, logic: WindowedBars, shards: int) -> None:
+        self._logic, self._shards = logic, shards
 
     def on_batch(self, values: list[ShardBatch]) -> tuple[Iterable[BarBatch], bool]:
         return [self._logic.on_batch(batch) for batch in values], False
@@ -107,7 +110,7 @@ class _Bars(StatefulBatchLogic[ShardBatch, BarBatch, State]):
         return ([] if last is None else [last]), False
 
     def snapshot(self) -> State:
-        return self._logic.snapshot()
+        return self._logic.snapshot() | {"shards": self._shards}
 
 
 class _Judge(StatefulBatchLogic[BarBatch, Results, State]):

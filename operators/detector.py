@@ -179,6 +179,8 @@ class Detector(BaseModel):
     unit: ClassVar[str] = ""
     #: Whether its logic wants `Segments.features`.
     uses_features: ClassVar[bool] = False
+    #: Settings without which its state cannot be read, or its scores spread otherwise.
+    shaped_by: ClassVar[tuple[str, ...]] = ()
 
     enabled: bool = True
 
@@ -191,6 +193,11 @@ class Detector(BaseModel):
     def parts(self) -> tuple[Detector, ...]:
         """What is at work for this section."""
         return (self,)
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What its state is of; that of another shape is of no use."""
+        return {name: getattr(self, name) for name in self.shaped_by if name in type(self).model_fields}
 
     @property
     def bar_width(self) -> Width | None:
@@ -211,6 +218,7 @@ class BarDetector(Detector):
     """A detector that judges windows of one width, each instrument's alarms of which make episodes."""
 
     reads: ClassVar[Literal["bars", "records", "severities"]] = "bars"
+    shaped_by: ClassVar[tuple[str, ...]] = ("width", "model")
 
     width: Width = "1m"
 

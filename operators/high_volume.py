@@ -34,6 +34,7 @@ class HighVolume(BarDetector):
     """Windows with far more volume than the instrument has at this time."""
 
     name: ClassVar[str] = "high_volume"
+    shaped_by: ClassVar[tuple[str, ...]] = ("width", "baseline_windows")
     scale: ClassVar[Scale] = Scale(
         lowest=-4,
         octaves=12,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +20,7 @@ from operators.incidents import Ahead, Alarm, Incidents
 from operators.tables import bar_tables, late_table
 from operators.thin_trading import LEAST_SEVERITY, ThinTrading
 from tapewatch.documents import Early, Results, ScoreTable
+from tapewatch.log import log
 from tapewatch.records import HOUR, Array, Floats
 from tapewatch.settings import WIDTHS, Width
 
@@ -69,7 +71,7 @@ class Judge:
 
     def __init__(self, settings: JudgeSettings, resume: dict[str, Any] | None = None) -> None:
         self._settings = settings
-        saved = resume or {"logics": {}, "calibrations": {}}
+        saved = _fitting(resume, settings.detectors) if resume else {"logics": {}, "calibrations": {}}
         self._logics: dict[str, Logic] = {
             d.id: d.build(saved["logics"].get(d.id)) for d in settings.detectors
         }
@@ -102,6 +104,7 @@ class Judge:
             "version": STATE_VERSION,
             "logics": {name: logic.snapshot() for name, logic in self._logics.items()},
             "calibrations": {name: c.snapshot() for name, c in self._calibrations.items()},
+            "shapes": {d.id: d.shape for d in self._settings.detectors},
             "breaks": self._breaks.snapshot(),
             "features": self._features.snapshot(),
             "thin": {width: thin.snapshot() for width, thin in self._thin.items()},
@@ -292,6 +295,25 @@ class Judge:
             for partition, counters in counted.items()
         ]
         return results
+
+
+def _fitting(saved: dict[str, Any], detectors: Sequence[Detector]) -> dict[str, Any]:
+    """Return a state without that of detectors that have another shape now; those begin anew."""
+    shapes = saved.get("shapes", {})
+    others = {d.id for d in detectors if shapes.get(d.id, d.shape) != d.shape}
+    for name in sorted(others):
+        _tell_of_another_shape(name)
+    own = {
+        part: {name: state for name, state in saved[part].items() if name not in others}
+        for part in ("logics", "calibrations")
+    }
+    return {**saved, **own}
+
+
+@cache
+def _tell_of_another_shape(name: str) -> None:
+    # Once, not for each shard.
+    log.warning("%s has other settings than in the recovery store; it warms up anew", name)
 
 
 def _only_of(verdicts: Verdicts, large: Array) -> Verdicts:

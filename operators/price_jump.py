@@ -51,6 +51,7 @@ class PriceJump(BarDetector):
     """Windows whose price moves far more than it does these minutes, and prints far off the others."""
 
     name: ClassVar[str] = "price_jump"
+    shaped_by: ClassVar[tuple[str, ...]] = ("width", "volatility_windows")
     scale: ClassVar[Scale] = Scale(
         lowest=-4,
         octaves=14,

@@ -31,6 +31,7 @@ class ValueNovelty(BarDetector):
     """Windows whose value is far from all that were before."""
 
     name: ClassVar[str] = "value_novelty"
+    shaped_by: ClassVar[tuple[str, ...]] = ("width", "value", "mean_windows", "quiet_windows")
     scale: ClassVar[Scale] = Scale(
         lowest=-4, octaves=10, shape=0.0, spread=0.15, prior_peaks=40, warm_up=100,
         usual_threshold=4.0, prior_observations=200,

@@ -102,6 +102,21 @@ def refuse_other_versions(version: object, known: int) -> None:
         abort("the recovery store was written by another version of tapewatch; start with a new one", 2)
 
 
+def refuse_other_shards(shards: int, wanted: int) -> None:
+    """End the process now, with status 2, unless recovery state is of as many shards as are wanted.
+
+    An instrument would go on in another shard, without what is known of it.
+
+    >>> refuse_other_shards(4, 4)
+    """
+    if shards != wanted:
+        abort(
+            f"`shards` is {wanted}, but the recovery store was begun with {shards}; set it to {shards}, or start "
+            "with a new store",
+            2,
+        )
+
+
 def _exit() -> None:
     sys.stdout.flush()
     for line in _lines:

@@ -275,6 +275,28 @@ def test_a_recovery_store_of_another_version_is_refused_in_one_line_and_left_as_
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+def test_another_number_of_shards_is_refused_and_other_windows_warm_up_anew(
+    trades: Any, write: Any, run_market: Flow, tables: Tables, tmp_path: Path
+) -> None:
+    """An instrument's state is in its shard; that of a detector has room for its own windows."""
+    records = trades(1, count=4_000)
+    paths = [write(tmp_path / "a.dbn", records[:2_000])]
+    options = ["-r", recovery(tmp_path), "-s", "0", "-b", "0"]
+    assert run_market(tmp_path, paths, *options, shards=4).returncode == 0
+    paths.append(write(tmp_path / "b.dbn", records[2_000:]))
+    for shards in (2, 16):
+        ended = run_market(tmp_path, paths, *options, shards=shards)
+        assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+        assert [w for w in ("`shards`", f" {shards},", "with 4") if w not in ended.stderr] == []
+    others = {"detectors__high_volume__baseline_windows": 12, "detectors__price_jump__volatility_windows": 60}
+    ended = run_market(tmp_path, paths, *options, shards=4, **others)
+    assert ended.returncode == 0, ended.stderr
+    warned = [line.partition("WARNING ")[2] for line in ended.stderr.splitlines()]
+    assert [line.split()[0] for line in warned] == ["high_volume", "price_jump"]
+    assert all("warms up anew" in line for line in warned)
+    assert dict(tables(tmp_path / "results.db")["counters"])["records"] == 4_000
+
+
 def test_the_days_of_the_fixture_overlap(tape: list[Path]) -> None:
     from connectors.chain import plan
 
