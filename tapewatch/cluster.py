@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tapewatch import stopping
+from tapewatch.errors import UserError
 from tapewatch.log import log
 
 #: How long a process waits for the others, and after how much of it it says so.
@@ -67,6 +68,30 @@ def shards_of_run(shards: int) -> int:
     except ValueError:
         return shards  # Bytewax says what is wrong
     return workers if workers > 0 and shards % workers == 0 else shards
+
+
+def check_asked() -> None:
+    """Refuse workers and a recovery store with which Bytewax would do nothing, or end at length.
+
+    Raises
+    ------
+    UserError
+        One line that names Bytewax's flag.
+    """
+    asked = _asked()
+    if asked is None:
+        return
+    if str(asked.workers_per_process).strip() == "0":
+        raise UserError("`-w` must be a whole number of workers from 1, was 0")
+    if asked.recovery_directory is None:
+        return
+    place = Path(asked.recovery_directory)
+    make = f"mkdir -p {place}; python -m bytewax.recovery {place} 4"
+    if not place.is_dir():
+        raise UserError(f"`-r` must be the folder of a recovery store, was {place}; to make one: {make}")
+    # Each process of a cluster may have only some of the parts, or none.
+    if not peers() and not any(place.glob("part-*.sqlite3")):
+        raise UserError(f"`-r` is {place}, which holds no recovery store; to make one there: {make}")
 
 
 def _asked() -> argparse.Namespace | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tapewatch.cluster import peers, shards_of_run
+from tapewatch.cluster import check_asked, peers, shards_of_run
+from tapewatch.errors import UserError
 
 _CLUSTER = ("PROCESS_ID", "ADDRESSES", "POD_NAME", "STATEFULSET_NAME", "HOSTFILE_PATH")
 TWO = "10.0.0.1:4;10.0.0.2:5"
@@ -52,6 +53,28 @@ def test_flags(args: list[str], wanted: list[str], monkeypatch: pytest.MonkeyPat
 def test_shards_of_a_run(args: str, wanted: int, monkeypatch: pytest.MonkeyPatch) -> None:
     run_with(monkeypatch, *args.split())
     assert shards_of_run(4) == wanted
+
+
+def test_flags_with_which_bytewax_does_nothing_or_panics_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    for args, words in (
+        ("-w 0", ["`-w`", "from 1", "was 0"]),
+        (f"-r {tmp_path}/no -s 0 -b 0", ["`-r`", f"{tmp_path}/no", "bytewax.recovery"]),
+        (f"-r {store} -s 0 -b 0", ["`-r`", f"{store}", "holds no recovery store"]),
+    ):
+        run_with(monkeypatch, *args.split())
+        with pytest.raises(UserError) as refused:
+            check_asked()
+        assert [word for word in words if word not in str(refused.value)] == []
+    for args in (f"-i 0 -a {TWO} -r {store}", "-w x", "-w 2"):
+        run_with(monkeypatch, *args.split())
+        check_asked()
+    (store / "part-0.sqlite3").touch()
+    run_with(monkeypatch, "-r", str(store))
+    check_asked()
 
 
 def test_shards_of_a_run_by_variables(monkeypatch: pytest.MonkeyPatch) -> None:
