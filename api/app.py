@@ -32,8 +32,8 @@ from tapewatch.settings import Settings
 
 _ABOUT = (
     "Anomalies on market tapes, with their reasons. Times are RFC 3339 with nanoseconds, prices decimals. "
-    "`WS /ws` streams bars and anomalies as they come into the store, each a JSON text whose `document` is "
-    "`bar`, `anomaly` or `deleted`."
+    "`WS /ws` streams bars, scores and anomalies as they come into the store, each a JSON text whose "
+    "`document` is `bar`, `score`, `anomaly` or `deleted`."
 )
 
 

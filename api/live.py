@@ -1,4 +1,4 @@
-"""``WS /ws``: bars and anomalies as they come into the store."""
+"""``WS /ws``: bars, scores and anomalies as they come into the store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def live(settings: Settings) -> APIRouter:
 
     @routes.websocket("/ws")
     async def stream(socket: WebSocket) -> None:
-        """Send each new or changed bar and anomaly as a JSON text with its kind as `document`."""
+        """Send each new or changed bar, score and anomaly as a JSON text with its kind as `document`."""
         if len(streams) >= MOST_STREAMS:
             await socket.accept()
             await socket.close(_TRY_AGAIN_LATER, f"there are {MOST_STREAMS} streams already")

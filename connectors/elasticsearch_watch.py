@@ -7,7 +7,14 @@ import threading
 from connectors.elasticsearch_queries import Query, document_of
 from connectors.elasticsearch_search import Searching
 from connectors.store_questions import Document
-from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, PAYMENT_FIELDS, to_json, told_anomaly
+from tapewatch.documents import (
+    ANOMALY_FIELDS,
+    BAR_FIELDS,
+    PAYMENT_FIELDS,
+    SCORE_FIELDS,
+    to_json,
+    told_anomaly,
+)
 from tapewatch.errors import UserError
 from tapewatch.settings_elasticsearch import ElasticsearchSettings
 
@@ -15,7 +22,11 @@ from tapewatch.settings_elasticsearch import ElasticsearchSettings
 WATCHED_ANOMALIES = 1_000
 #: Looks for which a number that was skipped is waited for, and how many are.
 _LOOKS_FOR_SKIPPED, _MOST_SKIPPED = 5, 1_000
-_KINDS = {"bars": ("bar", BAR_FIELDS), "anomalies": ("anomaly", (*ANOMALY_FIELDS, *PAYMENT_FIELDS))}
+_KINDS = {
+    "bars": ("bar", BAR_FIELDS),
+    "scores": ("score", SCORE_FIELDS),
+    "anomalies": ("anomaly", (*ANOMALY_FIELDS, *PAYMENT_FIELDS)),
+}
 
 
 class ElasticsearchWatch:
@@ -110,7 +121,7 @@ class ElasticsearchWatch:
 
     def _forget_wiped(self, kind: str, numbers: dict[str, int]) -> None:
         """Begin anew with indices that are gone, or were made again since: their numbers do, too."""
-        # The highest number also falls when the newest anomaly is taken back; bars never are.
+        # The highest number also falls when the newest anomaly is taken back; others never are.
         kept = {index for index, _ in self._watched.values()} if kind == "anomalies" else set()
         last = self._last[kind]
         for index in [name for name in last if numbers.get(name, -1) < last[name] and name not in kept]:

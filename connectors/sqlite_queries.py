@@ -182,7 +182,7 @@ _SPREAD = (
     "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
 )
 # From one series of scores to the next as above, so that of each only what is asked for is read.
-_SERIES_OF_SCORES = """
+SERIES_OF_SCORES = """
 WITH RECURSIVE
 keys (key) AS (
   SELECT min(key) FROM scores
@@ -217,5 +217,5 @@ _OF_SERIES = (
 #: How severities are spread over steps and bins, of anomalies or of scores.
 SEVERITIES: dict[SeverityOf, str] = {
     "anomalies": _SPREAD.format(time=TIME_OF["anomalies"], rows="anomalies"),
-    "scores": _SERIES_OF_SCORES + _SPREAD.format(time=TIME_OF["scores"], rows=_OF_SERIES),
+    "scores": SERIES_OF_SCORES + _SPREAD.format(time=TIME_OF["scores"], rows=_OF_SERIES),
 }

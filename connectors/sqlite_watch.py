@@ -11,8 +11,16 @@ from typing import Any
 
 from connectors.file_identity import file_identity
 from connectors.sqlite_schema import open_for_reading
+from connectors.sqlite_score_watch import ScoreWatch
 from connectors.store_sqlite import SqliteStore
-from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, PAYMENT_FIELDS, to_json, told_anomaly
+from tapewatch.documents import (
+    ANOMALY_FIELDS,
+    BAR_FIELDS,
+    PAYMENT_FIELDS,
+    SCORE_FIELDS,
+    to_json,
+    told_anomaly,
+)
 from tapewatch.errors import UserError
 
 Document = dict[str, Any]
@@ -44,9 +52,9 @@ class SqliteWatch:
     """Tells what comes into the store from now on.
 
     A bar is told when it is newer than the newest of its series, and again as long as it is not final (of the
-    newest ``most / 2``); an anomaly when it is new, grows, or is taken back (of the newest thousand). If the
-    file is replaced by another, that one is watched from then on; a store that is not there yet or cannot be
-    read is waited for.
+    newest ``most / 2``); a score likewise, if scores are kept; an anomaly when it is new, grows, or is
+    taken back (of the newest thousand). If the file is replaced by another, that one is watched from then on;
+    a store that is not there yet or cannot be read is waited for.
 
     Parameters
     ----------
@@ -80,7 +88,7 @@ class SqliteWatch:
     def changes(self) -> list[Document]:
         """Return what is new since the last call, as JSON documents with their kind as ``document``.
 
-        Kinds are ``bar``, ``anomaly`` and ``deleted``, which has the ``id`` of an anomaly taken back.
+        Kinds are ``bar``, ``score``, ``anomaly`` and ``deleted``, with the ``id`` of an anomaly taken back.
         """
         with self._lock:
             if self._closed:
@@ -142,6 +150,7 @@ class _Opened:
             self._bars: dict[_Row, list[_Row]] = {}
             for series in self._series():
                 self._bars[series] = self._still_open(self._last_bars(series))
+            self._scores = ScoreWatch(self._connection, most)
         except (sqlite3.Error, UserError):
             self.close()
             raise
@@ -165,8 +174,11 @@ class _Opened:
         if version == self._version and not self.more:
             return []
         self._version, self.more = version, False
-        bars = [{"document": "bar", **to_json(BAR_FIELDS, row)} for row in self._new_bars()]
-        return bars + self._new_anomalies()
+        told = [{"document": "bar", **to_json(BAR_FIELDS, row)} for row in self._new_bars()]
+        scores, more = self._scores.changes()
+        self.more |= more
+        told += [{"document": "score", **to_json(SCORE_FIELDS, row)} for row in scores]
+        return told + self._new_anomalies()
 
     def _still_open(self, rows: list[_Row]) -> list[_Row]:
         """Return those of a series' last bars that may change; few enough that a look gets beyond them."""

@@ -22,7 +22,7 @@ class Watch(Protocol):
     def changes(self) -> list[Document]:
         """Return what is new since the last call, as JSON documents with their kind as ``document``.
 
-        Kinds are ``bar``, ``anomaly`` and ``deleted``, which has the ``id`` of an anomaly taken back.
+        Kinds are ``bar``, ``score``, ``anomaly`` and ``deleted``, with the ``id`` of an anomaly taken back.
         """
 
     def close(self) -> None:

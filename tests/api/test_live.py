@@ -34,6 +34,8 @@ def test_documents_come_as_they_are_written(tmp_path: Path) -> None:
         assert sorted((stream.receive_json() for _ in told), key=str) == sorted(told, key=str)
         (grown,) = write(tmp_path, anomalies=[make.anomaly(2, revision=2)])
         assert stream.receive_json() == grown
+        (scored,) = write(tmp_path, scores=[make.scores(2.5)])
+        assert stream.receive_json() == scored
         write(tmp_path, deleted=[make.anomaly(2).id])
         assert stream.receive_json() == {"document": "deleted", "id": make.anomaly(2).id}
 

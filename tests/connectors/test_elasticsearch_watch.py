@@ -58,7 +58,9 @@ def test_what_comes_changes_and_goes_is_told_once(
     told = write(bars=[make.bars(2, 3, first=1, final=False)], anomalies=[make.anomaly(2), make.anomaly(3)])
     assert _sorted(watch.changes()) == _sorted(told)
     assert watch.changes() == []
-    told = write(bars=[make.bars(2, first=1)], anomalies=[make.anomaly(2, revision=2)])
+    told = write(
+        bars=[make.bars(2, first=1)], anomalies=[make.anomaly(2, revision=2)], scores=[make.scores(2.5)]
+    )
     assert _sorted(watch.changes()) == _sorted(told)
     # The newest one is taken back: numbers fall, and nothing else is told again.
     write(deleted=[make.anomaly(2).id])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -10,16 +11,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors import sqlite_watch
+from connectors import sqlite_score_watch, sqlite_watch
 from connectors.sqlite import SqliteWriter
 from connectors.sqlite_upkeep import wipe
 from connectors.sqlite_watch import SqliteWatch
 from connectors.store_sqlite import SqliteStore
-from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, to_json
+from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS, to_json
 from tests.examples import tried
 
 make: Any = import_module("tests.connectors.made_results")
@@ -28,7 +30,7 @@ Copy = dict[tuple[Any, ...], dict[str, Any]]
 
 
 def contents(path: Path) -> Copy:
-    """Return all bars and anomalies as documents by what names them."""
+    """Return all bars, scores and anomalies as documents by what names them."""
     documents: list[dict[str, Any]] = []
     with SqliteStore(path) as store:
         for key, width in {(row["key"], row["width"]) for row in store.series()}:
@@ -41,6 +43,9 @@ def contents(path: Path) -> Copy:
             {"document": "anomaly", **to_json(ANOMALY_FIELDS, tuple(row.values()))}
             for row in store.anomalies(limit=10_000)
         ]
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute(f"SELECT {', '.join(SCORE_FIELDS)} FROM scores")  # noqa: S608
+        documents += [{"document": "score", **to_json(SCORE_FIELDS, row)} for row in rows]
     return {name(document): document for document in documents}
 
 
@@ -48,6 +53,8 @@ def name(document: dict[str, Any]) -> tuple[Any, ...]:
     if document["document"] == "bar":
         series = ("key", "width", "dataset", "instrument_id", "ts_start")
         return tuple(document[field] for field in series)
+    if document["document"] == "score":
+        return tuple(document[field] for field in SCORE_FIELDS[:6])
     return ("anomaly", document["id"])
 
 
@@ -90,10 +97,42 @@ def test_what_was_there_is_not_told_and_what_comes_is(path: Path) -> None:
         assert watch.changes() == [], "writing twice is writing once"
 
 
+def trade_scores(key: str, minute: int, count: int, detector: str = "high_volume") -> Any:
+    """Return scores of so many trades within a minute, one a second."""
+    table = make.scores(*[2.0] * count, detector=detector, key=key)
+    start = make.MONDAY + minute * make.MINUTE + (1 + np.arange(count)) * make.SECOND
+    return replace(table, ts_start=start, ts_end=start + 1)
+
+
+def test_scores_of_windows_come_behind_those_of_their_trades(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_score_watch, "_BACK", 5)
+    write(path, scores=[make.scores(1.0, 2.0), trade_scores("SPY", 2, 3)])
+    with SqliteWatch(path) as watch:
+        assert watch.changes() == []
+        write(path, scores=[trade_scores("SPY", 2, 40), trade_scores("SPY", 0, 9, "block_trade")])
+        assert len(watch.changes()) == 37 + 9
+        write(path, scores=[make.scores(1.0, 2.0, 3.0, 4.0)])
+        told = watch.changes()
+        assert [(row["document"], row["detector"], row["score"]) for row in told] == [
+            ("score", "high_volume", 3.0), ("score", "high_volume", 4.0)
+        ]  # fmt: skip
+        write(path, scores=[make.scores(5.0, first=3)])
+        assert [row["score"] for row in watch.changes()] == [5.0]
+        write(path, scores=[make.scores(9.0)])
+        assert watch.changes() == [], "what is long told is not looked at again"
+    wipe(path)
+    with SqliteWatch(path) as watch:
+        write(path, scores=[make.scores(1.0)])
+        assert len(watch.changes()) == 1
+
+
 EVENTS = st.one_of(
     st.tuples(st.just("bars"), st.sampled_from(["SPY", "QQQ"]), st.integers(1, 3), st.booleans()),
     st.tuples(st.just("anomaly"), st.integers(0, 6), st.integers(1, 3), st.just(0)),
     st.tuples(st.just("delete"), st.integers(0, 6), st.just(0), st.just(0)),
+    st.tuples(st.just("scores"), st.sampled_from(["SPY", "QQQ"]), st.integers(1, 12), st.booleans()),
     st.tuples(st.just("look"), st.just(0), st.just(0), st.just(0)),
 )
 
@@ -104,8 +143,9 @@ def test_whoever_applies_what_is_told_has_the_store(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[Any, ...]], most: int
 ) -> None:
     path = tmp_path_factory.mktemp("watch") / "results.db"
-    minutes = {"SPY": 1, "QQQ": 0}
+    minutes, scored = {"SPY": 1, "QQQ": 0}, {"SPY": 1}
     write(path, anomalies=[make.anomaly(number) for number in range(3)], bars=[make.bars(1)])
+    write(path, scores=[make.scores(1.0)])
     copy = contents(path)
     with SqliteWatch(path, most) as watch:
         for kind, which, number, final in events:
@@ -114,6 +154,12 @@ def test_whoever_applies_what_is_told_has_the_store(
                 bars = make.bars(*range(number, 2 * number), key=which, first=minutes[which], final=final)
                 write(path, bars=[bars])
                 minutes[which] += number if final else 0
+            elif kind == "scores":
+                # Trades of a minute are scored, then the minute; and it again, higher.
+                first = scored.get(which, 0)
+                write(path, scores=[trade_scores(which, first, number)])
+                write(path, scores=[make.scores(*range(1 + final), key=which, first=first)])
+                scored[which] = first + final
             elif kind == "anomaly":
                 write(path, anomalies=[make.anomaly(which, revision=number)])
             elif kind == "delete":
