@@ -111,8 +111,8 @@ def refuse_other_shards(shards: int, wanted: int) -> None:
     """
     if shards != wanted:
         abort(
-            f"`shards` is {wanted}, but the recovery store was begun with {shards}; set it to {shards}, or start "
-            "with a new store",
+            f"`shards` is {wanted}, but the recovery store was begun with {shards}; set it to {shards}, or "
+            "start with a new store",
             2,
         )
 
