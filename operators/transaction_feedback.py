@@ -94,9 +94,18 @@ class Feedback(Lessons):
             "river": version("river"), "weights": tuple(self._model.weights.items()),
             "squares": tuple(optimizer.g2.items()), "steps": optimizer.n_iterations,
             "counters": dict(self.counters), "frauds": dict(self._frauds), "lenience": dict(self._lenience),
-            "anomalies": dict(self._anomalies),
+            "anomalies": dict(self._anomalies), "detectors": self._detectors,
             "risk": self._risk.snapshot(),
         }  # fmt: skip
+
+    def _renumbered(self, before: Sequence[str]) -> Array:
+        """Return who raised an alarm, of the detectors there are now; those before had other bits."""
+        found = np.zeros_like(self._alarmed)
+        for bit, name in enumerate(before):
+            if name in self._detectors:
+                raised = self._alarmed >> np.uint32(bit) & np.uint32(1)
+                found |= raised << np.uint32(self._detectors.index(name))
+        return found
 
     def _restore(self, saved: dict[str, Any]) -> None:
         from river.utils import VectorDict
@@ -122,6 +131,7 @@ class Feedback(Lessons):
         )
         for column, kept in zip(columns, saved["ring"], strict=True):
             column[: len(kept)] = kept
+        self._alarmed = self._renumbered(saved.get("detectors", self._detectors))
         self._seen, self._settled, self.labels = saved["seen"], saved["settled"], saved["labels"]
         self._model._weights = VectorDict(dict(saved["weights"]))
         self._model.optimizer.g2.update(dict(saved["squares"]))

@@ -6,7 +6,7 @@ prediction (`TransactionForecast`) runs the same code on what the stream has pub
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from operators.transaction_detectors import (
 from operators.transaction_features import FEATURES, POPULATION, Features, TransactionFeatures
 from operators.transaction_feedback import Feedback, FeedbackSettings
 from operators.transaction_lessons import Lessons
+from tapewatch.log import log
 from tapewatch.records import DAY, Array, Floats
 from tapewatch.transactions import Transactions
 
@@ -191,6 +192,27 @@ def _carried(scored: Scored, index: int) -> dict[str, float]:
     return {member: max(float(part[index]), 0.0) for member, part in scored.members.items()}
 
 
+def _shapes(detectors: Sequence[TransactionDetector]) -> dict[str, dict[str, Any]]:
+    """Return what the state of each detector that scores by itself is of."""
+    return {d.name: d.model_dump(exclude={"enabled"}) for d in detectors if isinstance(d, ScoringDetector)}
+
+
+def _fitting(saved: dict[str, Any], detectors: Sequence[TransactionDetector]) -> dict[str, Any]:
+    """Return a state without that of detectors with other settings now, and without units of other scores."""
+    shapes, members = _shapes(detectors), [d.name for d in detectors if d.name != "ensemble"]
+    before = saved.get("shapes", shapes)
+    others = {name for name, shape in shapes.items() if before.get(name, shape) != shape}
+    for name in sorted(others):
+        log.warning("%s has other settings than in the recovery store; it warms up anew", name)
+    own = {
+        part: {name: state for name, state in saved[part].items() if name not in others}
+        for part in ("logics", "calibrations")
+    }
+    if others or saved.get("members", members) != members:
+        own["spread"] = None
+    return {**saved, **own}
+
+
 class TransactionScoring(TransactionScores):
     """Scores the rows of a stream in their order, and learns from each of them.
 
@@ -203,7 +225,7 @@ class TransactionScoring(TransactionScores):
     """
 
     def __init__(self, settings: TransactionJudgeSettings, resume: dict[str, Any] | None = None) -> None:
-        saved = resume or {"logics": {}, "calibrations": {}}
+        saved = _fitting(resume, settings.detectors) if resume else {"logics": {}, "calibrations": {}}
         names = [detector.name for detector in settings.detectors]
         self.feedback = None
         if settings.feedback is not None and any(isinstance(d, Classifier) for d in settings.detectors):
@@ -217,6 +239,8 @@ class TransactionScoring(TransactionScores):
             "calibrations": {name: known.snapshot() for name, known in self._calibrations.items()},
             "features": self._features.snapshot(),
             "spread": self._spread.snapshot(),
+            "members": self._members,
+            "shapes": _shapes(self._settings.detectors),
             "feedback": None if self.feedback is None else self.feedback.snapshot(),
         }
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from operators.transaction_detectors import KNOWN, Rules, transaction_detectors
 from operators.transaction_features import FEATURES
-from operators.transaction_feedback import FeedbackSettings
+from operators.transaction_feedback import Feedback, FeedbackSettings
 from operators.transaction_history import History
 from operators.transaction_judge import Part, TransactionJudge
 from operators.transaction_scoring import TransactionJudgeSettings
@@ -51,6 +51,7 @@ def run(
     wanted: TransactionJudgeSettings,
     *,
     resume_at: int = -1,
+    resumed: TransactionJudgeSettings | None = None,
     shuffled: bool = False,
     said: tuple[Review, ...] | None = None,
 ) -> tuple[list[Anomaly], dict[str, int]]:
@@ -82,7 +83,7 @@ def run(
             anomalies += result.anomalies
             counters |= result.counters
         if seq == resume_at:
-            judge = TransactionJudge(wanted, pickle.loads(pickle.dumps(judge.snapshot())))
+            judge = TransactionJudge(resumed or wanted, pickle.loads(pickle.dumps(judge.snapshot())))
     return sorted(anomalies, key=lambda anomaly: anomaly.id), counters
 
 
@@ -140,6 +141,30 @@ def test_reviews_are_learned_and_measured() -> None:
     assert any(a.detector == "classifier" for a in anomalies)
     first = min(review.reviewed_at for review in reviews())
     assert all(a.ts_event >= first for a in anomalies if a.detector == "classifier")
+
+
+def test_other_detectors_go_on_from_a_state(caplog: pytest.LogCaptureFixture) -> None:
+    whole = made(feedback=True)
+    for section, gone, warned in (
+        ({"rules": {"enabled": False}}, {"rules"}, []),
+        ({"half_space_trees": {"n_trees": 7, "window_size": 100}}, set(), ["half_space_trees"]),
+    ):
+        caplog.clear()
+        other = replace(whole, detectors=transaction_detectors(section))
+        found, counters = run([1_000], whole, resume_at=0, resumed=other)
+        assert [record.getMessage().split()[0] for record in caplog.records] == warned
+        later = {a.detector for a in found if a.ts_event >= int(payments().times[1_000])}
+        assert later.isdisjoint(gone)
+        assert "ensemble" in later
+        assert counters["confirmed.ensemble"] > counters.get("refuted.ensemble", 0)
+
+
+def test_who_raised_an_alarm_is_known_under_other_numbers() -> None:
+    feedback = Feedback(_FEEDBACK, ["rules", "autoencoder", "ensemble"])
+    feedback._alarmed[:3] = 0b111, 0b100, 0b001
+    feedback._ids[:3], feedback._seen = (1, 2, 3), 3
+    again = Feedback(_FEEDBACK, ["autoencoder", "classifier", "ensemble"], feedback.snapshot())
+    assert again._alarmed[:4].tolist() == [0b101, 0b100, 0, 0]
 
 
 def test_a_review_of_an_anomaly_is_one_of_its_transaction() -> None:
