@@ -162,7 +162,7 @@ class TransactionFiles(StatefulSourcePartition[Transactions, dict[str, Any]]):
         return {
             "version": _STATE_VERSION, "clock": self._clock, "reviews": self._reviews.snapshot(),
             "files": {name: asdict(position) for name, position in self._positions.items()},
-            "counters": dict(self._counters),
+            "counters": dict(self._counters), "sort": self._settings.source.sort,
         }  # fmt: skip
 
     def close(self) -> None:
@@ -216,4 +216,8 @@ class TransactionFilesSource(FixedPartitionedSource[Transactions, dict[str, Any]
         """Go on where the run before left off."""
         if resume_state is not None:
             stopping.refuse_other_versions(resume_state.get("version"), _STATE_VERSION)
+            wanted = self._settings.source.sort
+            if resume_state.get("sort", wanted) != wanted:
+                # Positions in the other order mean other rows.
+                stopping.abort("`transactions.source.sort` is not that of the recovery store; set it back", 2)
         return TransactionFiles(self._files, self._reviews, self._settings, self._slots, resume_state)

@@ -115,6 +115,9 @@ def test_a_killed_run_that_is_resumed_gives_the_same(folder: Path, usual: dict[s
     done = dict(stored(folder / "crash.db")["counters"])["records"]
     assert done > 0
     assert flow(folder, "crash.db", *flags, SOURCE__BATCH_RECORDS="60") == usual
+    status, told = finish(start(folder, "killed.db", *flags, SOURCE__SORT="true"))
+    assert (status, told.count("\n")) == (2, 1)
+    assert "`transactions.source.sort`" in told
 
 
 def test_reviews_from_a_file_act(folder: Path, usual: dict[str, Any]) -> None:
