@@ -87,7 +87,7 @@ def _payment(anomaly: Document) -> None:
     with st.container(horizontal=True):
         st.metric("Amount", f"{anomaly['amount']:,.2f}", width=128)
         for label, field in GROUPS.items():
-            st.metric(label, anomaly[field] or UNKNOWN, width=150)
+            st.metric(label, plain(anomaly[field]) if anomaly[field] else UNKNOWN, width=150)
         st.metric("Risk", anomaly["risk_level"], width=128)
     user = anomaly["user_id"]
     st.page_link(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from dashboard.words import plain
 from tapewatch.records import DAY, HOUR
 
 Document = dict[str, Any]
@@ -80,7 +81,7 @@ def hours_of(counts: dict[str, float] | None) -> list[float]:
 
 
 def against_usual(payment: Payment, profile: Document) -> dict[str, tuple[str, str]]:
-    """Return what a payment is in a word or number, and how it compares with what is usual, by its name."""
+    """Return what a payment is, and how it compares with what is usual, by its name; both as Markdown."""
     found = {"Amount": (f"{payment.amount:,.2f}", _amount(payment.amount, profile))}
     for (counts, field), name in zip(HABITS.values(), GROUPS, strict=True):
         word = payment.words[field]
@@ -88,7 +89,7 @@ def against_usual(payment: Payment, profile: Document) -> dict[str, tuple[str, s
             found[name] = UNKNOWN, "not told"
         else:
             (this,) = [habit for habit in habits_of(profile[counts], word) if habit.this]
-            found[name] = word, _usual(this)
+            found[name] = plain(word), _usual(this)
     this = Habit("", hours_of(profile["hours"])[payment.hour], this=True)
     found["Hour (UTC)"] = f"{payment.hour}:00", _usual(this)
     return found

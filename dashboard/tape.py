@@ -10,7 +10,7 @@ from connectors.store import Store
 from connectors.store_questions import Document
 from dashboard.colours import colours
 from dashboard.tape_charts import candles, score_line, volumes
-from dashboard.words import DETECTORS
+from dashboard.words import DETECTORS, plain
 from tapewatch.settings import Settings
 
 _FIRST = "first key"
@@ -38,7 +38,7 @@ def show_tape(store: Store, settings: Settings, worst: list[str], start: int, en
     bars = _bars(store, key, start, end)
     if not bars:
         st.info(
-            f"No bars of {key} in this range." if known else
+            f"No bars of {plain(key)} in this range." if known else
             "No bars are stored: `sinks.bars` says which widths are, for instance `[\"1m\"]`.",
             icon=":material/candlestick_chart:",
         )  # fmt: skip
@@ -50,7 +50,7 @@ def show_tape(store: Store, settings: Settings, worst: list[str], start: int, en
         candles(bars, marks, begin, finish, shown), width="stretch", key="candles",
         alt=f"Prices of {key} with its anomalies",
     )  # fmt: skip
-    st.caption(f"{key} · bars of {bars[0]['width']} · diamonds are anomalies, with their reasons")
+    st.caption(f"{plain(key)} · bars of {bars[0]['width']} · diamonds are anomalies, with their reasons")
     st.vega_lite_chart(volumes(bars, begin, finish, shown), width="stretch", key="volumes", alt="Volumes")
     show_scores(store, settings, key, detector, begin, finish)
 

@@ -14,6 +14,7 @@ from streamlit.util import calc_hash
 from connectors.sqlite import SqliteWriter
 
 make: Any = import_module("tests.connectors.made_results")
+paid: Any = import_module("tests.dashboard.made_payment_anomalies")
 
 _APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 
@@ -147,6 +148,21 @@ def test_symbols_are_no_markdown(database: Path) -> None:
     assert "![x](" not in label
     assert "*big*" not in label
     assert ":red[" not in label
+
+
+def test_what_a_payment_or_a_tape_says_of_itself_is_no_markdown(database: Path) -> None:
+    image = "![x](http://example.invalid/a.png)"
+    strange = paid.payment(1, location=image, merchant_category=f"*{image}*")
+    tape = make.anomaly(2, key=image)
+    write(database, anomalies=[strange, tape], bars=[make.bars(1, 2, key=image)], profiles=[paid.profile()])
+    opened = figures(shown("anomalies", id=strange.id))
+    compared = figures(shown("users", user="ana"))
+    for told in (opened, compared):
+        assert told["Place"].startswith(r"\!\[x\]")
+        assert "![" not in told["Category"]
+    page = shown("")
+    assert any("bars of 1m" in caption.value for caption in page.caption)
+    assert not any("![" in caption.value for caption in page.caption)
 
 
 def test_what_is_reviewed_leaves_the_queue(database: Path) -> None:
