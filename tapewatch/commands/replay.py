@@ -40,12 +40,19 @@ def register(app: typer.Typer) -> None:
 
         Example: tapewatch replay day.dbn.zst --topic trades --partitions 4 --encoding dbn
         """
-        _replay(paths, topic, brokers, partitions, speed, encoding, resume=resume)
+        replay_files(paths, topic, brokers, partitions, speed, encoding, resume=resume)
 
 
-def _replay(
+def replay_files(
     paths: list[str], topic: str, brokers: str, partitions: str, speed: str, encoding: str, *, resume: bool
 ) -> None:
+    """Replay files as the options of the command say, which are checked.
+
+    Raises
+    ------
+    UserError
+        If options, files or brokers are not as they should be.
+    """
     from pydantic import ValidationError
 
     from tapewatch.settings import KafkaSettings, SourceSettings, explain, load

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +29,8 @@ def _number(text: str | float) -> float:
 
 
 _Out = Annotated[
-    Path, typer.Option("--out", help="The file to write, .dbn or .dbn.zst; its labels go to PATH.labels.csv.")
+    Path | None,
+    typer.Option("--out", help="The file to write, .dbn or .dbn.zst; its labels go to PATH.labels.csv."),
 ]
 _Seed = Annotated[
     int, typer.Option("--seed", parser=_whole, metavar="N", help="The same seed writes the same bytes.")
@@ -60,7 +62,7 @@ _Speed = Annotated[
         "--speed",
         parser=_number,
         metavar="N",
-        help="Let the file grow as the market did, N times as fast; without it, at once.",
+        help="Write as it would happen, N times as fast; without it, at once.",
     ),
 ]
 
@@ -70,13 +72,21 @@ _TransactionsOut = Annotated[
     typer.Option("--out", help="The file to write, .jsonl or .jsonl.zst; its labels go to PATH.labels.csv."),
 ]
 _Topic = Annotated[str, typer.Option("--topic", metavar="NAME", help="The topic to publish to instead.")]
+_MarketBrokers = Annotated[
+    str, typer.Option("--brokers", metavar="HOST:PORT", help="Instead of `kafka.brokers`.")
+]
 _Brokers = Annotated[
     str, typer.Option("--brokers", metavar="HOST:PORT", help="Instead of `transactions.kafka.brokers`.")
+]
+_Partitions = Annotated[
+    str, typer.Option("--partitions", metavar="N", help="Partitions of a topic that is made.")
 ]
 _Days = Annotated[
     int, typer.Option("--minutes", parser=_whole, metavar="N", help="Minutes; a day has 1,440.")
 ]
-_Users = Annotated[int, typer.Option("--users", parser=_whole, metavar="N", help="Number of users.")]
+_Users = Annotated[
+    int, typer.Option("--users", "--symbols", parser=_whole, metavar="N", help="Number of users.")
+]
 _Breaches = Annotated[
     str,
     typer.Option(
@@ -101,20 +111,23 @@ def register(app: typer.Typer) -> None:
 
     @group.command()
     def market(
-        out: _Out,
+        out: _Out = None,
+        topic: _Topic = "",
+        brokers: _MarketBrokers = "",
         seed: _Seed = 1,
         minutes: _Minutes = 390,
         symbols: _Symbols = 20,
         anomalies: _Anomalies = "all",
         speed: _Speed = None,
+        partitions: _Partitions = "",
     ) -> None:
-        """Simulate a day on a stock market, 13:30 to 20:00 UTC, as a Databento file of trades.
+        """Simulate a day on a stock market, 13:30 to 20:00 UTC, as a Databento file of trades or to a topic.
 
-        Beside it PATH.labels.csv says what was injected: key, kind, and the half-open window in ns.
+        Beside a file PATH.labels.csv says what was injected: key, kind, and the half-open window in ns.
 
         Example: tapewatch simulate market --out session.dbn.zst --seed 7 --anomalies high_volume,block_trade
         """
-        _market(out, seed, minutes, symbols, anomalies, speed)
+        _market(out, topic, brokers, seed, minutes, symbols, anomalies, speed, partitions)
 
     @group.command()
     def transactions(
@@ -126,9 +139,7 @@ def register(app: typer.Typer) -> None:
         users: _Users = 200,
         anomalies: _Breaches = "all",
         speed: _Speed = None,
-        partitions: Annotated[
-            str, typer.Option("--partitions", metavar="N", help="Partitions of a topic that is made.")
-        ] = "",
+        partitions: _Partitions = "",
     ) -> None:
         """Simulate payments of users with habits, one in twenty of which breaks them.
 
@@ -148,16 +159,9 @@ def _transactions(
     from connectors.transaction_simulator import KINDS, TransactionSimulation, simulate_transactions
     from connectors.transaction_writer import check_path, write_transactions
 
-    if (out is None) == (not topic):
-        raise UserError("`simulate transactions` writes to `--out PATH` or to `--topic NAME`: name one")
-    if speed is not None and not 0 < speed < 1e9:
-        raise UserError(f"`--speed` must be a number above 0, was {speed}")
+    _check_where("transactions", out, topic, brokers, partitions, speed)
     if not 0 <= seed < 2**63:
         raise UserError(f"`--seed` must be from 0 to {2**63 - 1}, was {seed}")
-    if partitions and not (partitions.isdigit() and 0 < int(partitions) <= 100_000):
-        raise UserError(f"`--partitions` must be a whole number from 1, was {partitions!r}")
-    if partitions and out is not None:
-        raise UserError("`--partitions` is of a topic; name it with `--topic`")
     wanted = TransactionSimulation(users, minutes, seed, _kinds(anomalies, KINDS))
     if out is None:
         _published(wanted, topic, brokers, speed, int(partitions or -1))
@@ -193,16 +197,43 @@ def _published(
         raise typer.Exit(1) from None
 
 
-def _market(out: Path, seed: int, minutes: int, symbols: int, anomalies: str, speed: float | None) -> None:
+def _check_where(
+    what: str, out: Path | None, topic: str, brokers: str, partitions: str, speed: float | None
+) -> None:
+    if (out is None) == (not topic):
+        raise UserError(f"`simulate {what}` writes to `--out PATH` or to `--topic NAME`: name one")
+    if speed is not None and not 0 < speed < 1e9:
+        raise UserError(f"`--speed` must be a number above 0, was {speed}")
+    if partitions and not (partitions.isdigit() and 0 < int(partitions) <= 100_000):
+        raise UserError(f"`--partitions` must be a whole number from 1, was {partitions!r}")
+    for name, value in (("brokers", brokers), ("partitions", partitions)):
+        if value and out is not None:
+            raise UserError(f"`--{name}` is of a topic; name it with `--topic`")
+
+
+def _market(
+    out: Path | None, topic: str, brokers: str, seed: int, minutes: int, symbols: int, anomalies: str,
+    speed: float | None, partitions: str,
+) -> None:  # fmt: skip
     from connectors.dbn_writer import check_path, write_dbn
     from connectors.injections import KINDS
     from connectors.market_simulator import MarketSimulation, simulate
     from connectors.sessions import labels_path, write_labels
 
-    check_path(out)
-    if speed is not None and not 0 < speed < 1e9:
-        raise UserError(f"`--speed` must be a number above 0, was {speed}")
+    _check_where("market", out, topic, brokers, partitions, speed)
+    if out is not None:
+        check_path(out)
     session = simulate(MarketSimulation(symbols, minutes, seed, _kinds(anomalies, KINDS)))
+    if out is None:
+        from tapewatch.commands.replay import replay_files
+
+        with tempfile.TemporaryDirectory(prefix="tapewatch-simulate-") as folder:
+            day = Path(folder) / "session.dbn.zst"
+            write_dbn(day, session.records, session.symbols)
+            pace = "max" if speed is None else str(speed)
+            replay_files([str(day)], topic, brokers, partitions, pace, "json", resume=False)
+        typer.echo(f"{topic}: {_counted([label.kind for label in session.labels])}")
+        return
     # The labels come first: who follows a growing file has them at hand.
     labels = labels_path(out)
     write_labels(labels, session.labels)

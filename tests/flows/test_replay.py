@@ -96,6 +96,25 @@ def equal(found: dict[str, Array], wanted: dict[str, Array]) -> bool:
     )
 
 
+def test_a_simulated_market_goes_to_a_topic_as_to_a_file(broker: Any, tmp_path: Path) -> None:
+    simulate = [*command()[:-1], "simulate", "market", "--minutes", "2", "--symbols", "3"]
+    env = {**environment(), "TMPDIR": str(tmp_path)}
+    for where in (("--out", "day.dbn"), ("--topic", "simulated", "--brokers", broker.address)):
+        done = subprocess.run(
+            [*simulate, *where],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    wanted, found = of_file(tmp_path / "day.dbn"), of_topic(broker, "simulated", tmp_path)
+    assert equal(found, wanted)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("tapewatch")] == []
+
+
 @pytest.mark.parametrize("encoding", ["json", "dbn"])
 def test_what_is_in_the_file_is_in_the_topic(encoding: str, day: Path, broker: Any, tmp_path: Path) -> None:
     topic = f"whole-{encoding}"

@@ -76,8 +76,11 @@ def test_interrupting_a_paced_one_leaves_a_readable_file(tmp_path: Path) -> None
     [
         ((), ["Missing command", "--help"]),
         (("walk",), ["walk"]),
-        (("simulate", "market"), ["--out"]),
-        (("simulate", "market", "--out", "a.dbn", "--topic", "trades"), ["--topic"]),
+        (("simulate", "market"), ["--out", "--topic"]),
+        (("simulate", "market", "--out", "a.dbn", "--topic", "trades"), ["--out", "--topic", "name one"]),
+        (("simulate", "market", "--out", "a.dbn", "--brokers", "h:1"), ["--brokers", "--topic"]),
+        (("simulate", "market", "--topic", "a/b", "--minutes", "1"), ["--topic", "'a/b'"]),
+        (("simulate", "market", "--topic", "t", "--partitions", "0"), ["--partitions", "'0'"]),
         (("simulate", "market", "--out", "a.csv"), ["a.csv", ".dbn", ".dbn.zst"]),
         (("simulate", "market", "--out", "no/such/a.dbn"), ["no/such"]),
         (("simulate", "market", "--out", "a.dbn", "--minutes", "0"), ["minutes", "97500", "0"]),
