@@ -107,7 +107,10 @@ class DbnRecords:
         if not data:
             self._stream.raise_damage()
             raise UserError(f"{self.path} is empty; a DBN file begins with its metadata")
-        if data[:3] != b"DBN" or len(data) < 8:
+        if data[:3] == b"DBN" and len(data) < 8:
+            self._stream.raise_damage()
+            raise UserError(f"{self.path} is damaged: it ends within its metadata")
+        if data[:3] != b"DBN":
             raise UserError(f"{self.path} is no DBN file: it begins with {data[:4]!r}, not with b'DBN'")
         if data[3] not in _VERSIONS:
             raise UserError(f"{self.path} is DBN version {data[3]}; this program reads versions 1, 2 and 3")

@@ -183,7 +183,7 @@ def parse(header: Header, text: Text, columns: Columns, count: int, meant: NDArr
     names: tuple[str, ...] = ()
     if "symbol" in columns:
         codes, names, good = symbols(text, columns["symbol"], records["instrument_id"])
-        _note(faults, "symbol", good, text, columns["symbol"], rows, "printable text")
+        _note(faults, "symbol", good, text, columns["symbol"], rows, "printable text of at most 255 bytes")
     parsed = Parsed(records, _event_times(records), codes, names)
     return _before(min(faults, key=lambda fault: fault.row, default=None), parsed, rows, total)
 
@@ -293,6 +293,15 @@ def _event_times(records: Array) -> Array:
     return np.where(unset, records["ts_event"], times)
 
 
+def printable(name: str) -> str:
+    r"""Return a name from a file as a terminal may show it.
+
+    >>> print(printable("price"), printable("a\x1b[31m"))
+    price a\x1b[31m
+    """
+    return name if name.isprintable() else repr(name)[1:-1]
+
+
 def _some(names: list[str]) -> str:
-    shown = ", ".join(f"`{name[:_MOST_SHOWN]}`" for name in names[:4])
+    shown = ", ".join(f"`{printable(name[:_MOST_SHOWN])}`" for name in names[:4])
     return shown + ", ..." * (len(names) > 4)

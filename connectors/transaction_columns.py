@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from connectors.text_records import printable
 from tapewatch.errors import UserError
 from tapewatch.records import Floats, Int64s
 from tapewatch.transactions import NUMBERS, REQUIRED, WORDS, Words
@@ -83,7 +84,7 @@ def layout(found: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
     Raises
     ------
     UserError
-        If a column is missing that must be there, or one is named that is not there.
+        If a column is missing that must be there, or one is named that is not there, or two are named alike.
 
     Examples
     --------
@@ -91,6 +92,8 @@ def layout(found: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
     'client'
     """
     columns: dict[str, str] = {}
+    if len(set(found)) < len(found):
+        raise UserError(f"two columns have one name; the columns are {_list(found)}")
     for column in found:
         small = column.strip().lower()
         name = _ALIASES.get(small, small)
@@ -110,7 +113,7 @@ def layout(found: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _list(names: Sequence[str]) -> str:
-    shown = ", ".join(str(name)[:40] for name in names[:20])
+    shown = ", ".join(printable(str(name)[:40]) for name in names[:20])
     return f"{shown}, …" if len(names) > 20 else shown or "none"
 
 

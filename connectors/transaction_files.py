@@ -74,7 +74,10 @@ def _csv(stream: ByteStream, start: int, given: Mapping[str, str]) -> Iterator[B
             at = len(line) + 1
             names = next(csv.reader([_text(line, stream.path, 1).removeprefix("\ufeff")]), [])
             break
-    columns = layout(names, given)
+    try:
+        columns = layout(names, given)
+    except UserError as error:
+        raise UserError(f"{stream.path}: {error}") from None
     places = {name: names.index(column) for name, column in columns.items()}
     for lines in whole_lines(stream, max(start, at), _BLOCK_BYTES):
         rows = list(csv.reader(io.StringIO(_text(lines.data, stream.path, lines.first), newline="")))

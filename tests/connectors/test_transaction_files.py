@@ -91,12 +91,22 @@ def test_every_format_gives_the_same_and_goes_on_where_it_was_left(tmp_path: Pat
     assert first.parsed.ids + [name for part in rest for name in part.ids] == whole.ids
 
 
+def test_columns_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text("transaction_id,timestamp,user_id,amount,amount\n1,2018-04-01 00:00:31,5,9,57.16\n")
+    with pytest.raises(UserError, match="two columns have one name"):
+        read(path)
+    path.write_text("a\x1b[31m,b\n1,2\n")
+    with pytest.raises(UserError, match=r"among a\\x1b\[31m, b"):
+        read(path)
+
+
 def test_columns_of_other_names(tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     path.write_text(
         "TRANSACTION_ID,TX_DATETIME,client,TERMINAL_ID,TX_AMOUNT\n1,2018-04-01 00:00:31,5,9,57.16\n"
     )
-    with pytest.raises(UserError, match="there is no column 'user_id' among TRANSACTION_ID"):
+    with pytest.raises(UserError, match=r"c\.csv: there is no column 'user_id' among TRANSACTION_ID"):
         read(path)
     found = read(path, user_id="client")
     assert (found.ids, found.users, found.words["merchant_id"]) == (["1"], ["5"], ["9"])
