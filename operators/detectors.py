@@ -52,7 +52,7 @@ def detectors(sections: Mapping[str, Mapping[str, Any]]) -> tuple[Detector, ...]
         try:
             found.append(detector.model_validate(dict(sections.get(name, {}))))
         except ValidationError as error:
-            raise UserError(explain(error, f"detectors.{name}")) from error
+            raise UserError(explain(error, f"detectors.{name}", detector)) from error
     parts = tuple(part for detector in found if detector.enabled for part in detector.parts)
     kept = (part for part in parts if not isinstance(part, Ensemble) or _worth_adding(part, parts))
     return tuple(part.among(parts) if isinstance(part, Ensemble) else part for part in kept)

@@ -313,7 +313,7 @@ def transaction_detectors(sections: Mapping[str, Mapping[str, Any]]) -> tuple[Tr
         try:
             found.append(detector.model_validate(dict(sections.get(name, {}))))
         except ValidationError as error:
-            raise UserError(explain(error, f"transactions.detectors.{name}")) from error
+            raise UserError(explain(error, f"transactions.detectors.{name}", detector)) from error
     for section in found:
         if isinstance(section, TransactionEnsemble):
             allowed = [name for name in by_name if name != "ensemble"]

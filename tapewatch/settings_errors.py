@@ -48,7 +48,9 @@ def explain(error: ValidationError, prefix: str = "", model: type[BaseModel] | N
         was = "has"
     key = ".".join([prefix] * bool(prefix) + names)
     field = None if model is None else field_of(model, names)
-    if field is not None and (allowed := allowed_of(field)):
+    # A validator of its own says more than the type it comes behind.
+    told = first["type"] == "value_error" and (field is None or not field.description)
+    if field is not None and not told and (allowed := allowed_of(field)):
         must = f"must be {allowed}"
     elif first["type"] == "literal_error":
         must = "must be one of " + first["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
@@ -90,7 +92,7 @@ def unknown_key(names: list[str], prefix: str, model: type[BaseModel] | None) ->
         section = None if field is None else _model_of(field)
     if section is None:
         return f"unknown key `{key}`; see docs/settings.md for those there are"
-    place = f"`{key.rpartition('.')[0]}` has" if len(names) > 1 else "there are"
+    place = f"`{key.rpartition('.')[0]}` has" if "." in key else "there are"
     return f"unknown key `{key}`; {place} {', '.join(section.model_fields)}"
 
 

@@ -109,7 +109,9 @@ def _libraries() -> str:
 def _detectors(settings: Settings) -> str:
     from operators.detectors import detectors
 
-    return ", ".join(detector.name for detector in detectors(settings.detectors)) or "none is enabled"
+    # A section may have several parts.
+    names = dict.fromkeys(detector.name for detector in detectors(settings.detectors))
+    return ", ".join(names) or "none is enabled"
 
 
 def _files(settings: Settings) -> str:

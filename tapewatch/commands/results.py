@@ -24,6 +24,12 @@ def _database() -> Path:
     return Path(_settings().sinks.sqlite.path)
 
 
+def _days(text: str | int) -> int:
+    if not str(text).isdecimal():
+        raise typer.BadParameter(f"must be a whole number from 0, was {text!r}")
+    return int(text)
+
+
 def _in_words(seconds: float) -> str:
     """Return a stretch of time as a person says it, in its two largest units.
 
@@ -104,7 +110,9 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def prune(
-        days: Annotated[int, typer.Option("--days", min=0, help="Keep results of the last N days.")],
+        days: Annotated[
+            int, typer.Option("--days", parser=_days, metavar="N", help="Keep results of the last N days.")
+        ],
     ) -> None:
         """Remove results that are older than N days, by the time of the event; reviews stay.
 

@@ -41,9 +41,9 @@ def register(app: typer.Typer) -> None:
         out: _Out = Path("models"),
         seed: _Seed = 1,
     ) -> None:
-        """Train a model, export it to ONNX, and write a card that says what it is and how well it does.
+        r"""Train a model, export it to ONNX, and write a card that says what it is and how well it does.
 
-        Needs the extra: pip install "tapewatch[train]".
+        Needs the extra: pip install "tapewatch\[train]".
 
         Example: tapewatch train isolation_forest --data day.trades.dbn.zst
         """

@@ -119,7 +119,8 @@ def test_prune(place: Path) -> None:
     assert "Removed 0 anomalies, 0 bars" in done("prune", "--days", "100000")
     assert "Removed 2 anomalies, 3 bars" in done("prune", "--days", "0")
     for days in ("-1", "x", "1.5"):
-        assert "--days" in refused("prune", "--days", days)
+        line = refused("prune", "--days", days)
+        assert [word for word in ("--days", "a whole number from 0", repr(days)) if word not in line] == []
     assert "--days" in refused("prune")
 
 

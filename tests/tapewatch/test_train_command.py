@@ -34,6 +34,10 @@ def test_a_forest_is_trained_and_used(tmp_path: Path, run_market: Any, write: An
     assert flow.returncode == 0, flow.stderr
 
 
+def test_the_help_names_the_extra() -> None:
+    assert 'pip install "tapewatch[train]"' in " ".join(tapewatch("train", "--help").stdout.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
