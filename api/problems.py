@@ -62,12 +62,17 @@ def problem(
 def in_words(errors: Sequence[Any]) -> tuple[str, str | None]:
     """Return one sentence on the first thing that pydantic found wrong, and the field's name.
 
+    >>> in_words([{"type": "string_too_short", "loc": ("body", "user_id", "constrained-str"), "input": "",
+    ...            "msg": "String should have at least 1 character"}])[1]
+    'user_id'
+
     >>> in_words([{"type": "greater_than_equal", "loc": ("query", "limit"), "input": "0",
     ...            "msg": "Input should be greater than or equal to 1"}])
     ("`limit` must be greater than or equal to 1, was '0'", 'limit')
     """
     first = errors[0]
-    names = [str(name) for name in first["loc"][1:]]
+    # Pydantic names the kind behind a field that may be of several.
+    names = [name for name in map(str, first["loc"][1:]) if not name.startswith("constrained-")]
     if first["type"] == "json_invalid":
         place = f" at byte {names[0]}" if names else ""
         return f"the body is no JSON: {first['ctx']['error']}{place}", "body"

@@ -42,7 +42,8 @@ def users(settings: Settings) -> APIRouter:
     pseudonyms = pseudonyms_of(settings.transactions)
 
     @routes.get(
-        "/api/users/{user_id}",
+        # Ids may hold slashes.
+        "/api/users/{user_id:path}",
         response_model=User,
         responses={404: {"model": Problem, "description": "No payment of this user is known."}},
     )

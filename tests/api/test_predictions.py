@@ -115,6 +115,8 @@ def test_what_a_user_usually_does(client: TestClient, folder: Path) -> None:
     missing = client.get("/api/users/nobody")
     assert (missing.status_code, missing.json()["detail"]) == (404, "no payment of this user is known")
     assert client.get("/api/users/" + "x" * 257).status_code == 422
+    slashed = client.get("/api/users/no%2Fbody")
+    assert (slashed.status_code, slashed.json()["detail"]) == (404, "no payment of this user is known")
 
 
 def test_before_a_flow_has_run_predictions_say_so(tmp_path: Path) -> None:
