@@ -59,3 +59,19 @@ def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if "://" not in link:
             assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+def test_each_table_has_a_head(page: Path) -> None:
+    """A row behind an empty line is text to Markdown, and so are those that follow."""
+    lines = [""]
+    shown = True
+    for line in page.read_text().splitlines():
+        shown ^= line.startswith("```")
+        lines.append(line if shown else "")
+    heads = [
+        number
+        for number, line in enumerate(lines)
+        if line.startswith("|") and not lines[number - 1].startswith("|")
+    ]
+    assert [number for number in heads if not re.fullmatch(r"[|\s:-]+", lines[number + 1])] == []
