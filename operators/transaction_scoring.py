@@ -204,7 +204,7 @@ def _fitting(saved: dict[str, Any], detectors: Sequence[TransactionDetector]) ->
     others = {name for name, shape in shapes.items() if before.get(name, shape) != shape}
     for name in sorted(others):
         log.warning("%s has other settings than in the recovery store; it warms up anew", name)
-    own = {
+    own: dict[str, Any] = {
         part: {name: state for name, state in saved[part].items() if name not in others}
         for part in ("logics", "calibrations")
     }
