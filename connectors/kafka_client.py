@@ -21,7 +21,7 @@ except ImportError:
     ) from None
 
 #: Seconds to wait for a first answer of any broker.
-PATIENCE = 10.0
+PATIENCE = 30.0
 _REPLICAS = 3
 #: Properties that other settings decide, or that the results depend on.
 _OURS = {

@@ -38,7 +38,7 @@ _NAP, _GRACE_SECONDS, _LONGEST_PAUSE = 0.2, 15.0, 30.0
 _SETTLED_SECONDS = 20.0
 _MOST_FALSE_STARTS = 5
 #: Seconds that the pages may fail to answer before they are started again.
-_DEAF_SECONDS = 30.0
+_DEAF_SECONDS = 90.0
 
 
 @dataclass

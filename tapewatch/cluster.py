@@ -148,11 +148,11 @@ def _wait(others: list[str], woken: int) -> None:
         if select.select([woken], [], [], 0)[0] and not _begun.wait(0.5):
             os._exit(0)
         passed = time.monotonic() - begun
+        if passed > _QUIET_SECONDS and not told:
+            told = True
+            log.info("waiting for the other processes of the cluster: %s", names)
         if passed > PATIENCE_SECONDS:
             stopping.abort(
                 f"the other processes of the cluster ({names}) did not all come within "
                 f"{PATIENCE_SECONDS:g} s; see what each of them said, then start all again"
             )
-        if passed > _QUIET_SECONDS and not told:
-            told = True
-            log.info("waiting for the other processes of the cluster: %s", names)

@@ -20,8 +20,8 @@ from typing import NoReturn
 
 from tapewatch.progress import close_bars
 
-#: How soon a second signal is taken for the same wish: `timeout` signals its command, then its group.
-_ONE_WISH_SECONDS = 1.0
+#: How soon a second signal means the same wish: `timeout` says it to the process and then to its group.
+_ONE_WISH_SECONDS = 5.0
 
 _stop = threading.Event()
 _lines: list[str] = []
@@ -34,10 +34,7 @@ def stopping() -> bool:
 
 
 def install() -> None:
-    """Make SIGTERM and SIGINT end the input instead of the process.
-
-    One that comes over a second after the first ends the process.
-    """
+    """Make SIGTERM and SIGINT end the input instead of the process; one seconds later ends the process."""
     first: float | None = None
 
     def on_signal(number: int, frame: FrameType | None) -> None:

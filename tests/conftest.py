@@ -23,10 +23,19 @@ from tests.forked_python import run_python
 from tests.made_trades import SYMBOLS, random_trades, tapes_of
 from tests.market_line import Line
 
+# No example has to be quick, nor has its making: a busy machine may stand still for seconds.
+_PATIENT: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.function_scoped_fixture,
+    ],
+}
+hypothesis.settings.register_profile("patient", **_PATIENT)
 # Whether a change lands is not left to chance: there the same examples are tried every time, elsewhere new ones.
-hypothesis.settings.register_profile("landing", derandomize=True)
-if os.environ.get("TAPEWATCH_REQUIRE_SERVICES") == "1":
-    hypothesis.settings.load_profile("landing")
+hypothesis.settings.register_profile("landing", derandomize=True, **_PATIENT)
+required = os.environ.get("TAPEWATCH_REQUIRE_SERVICES") == "1"
+hypothesis.settings.load_profile("landing" if required else "patient")
 
 
 _SERVERS = {
@@ -138,7 +147,7 @@ def run_market() -> RunMarket:
         paths: Sequence[Path | str],
         *args: str,
         env: Mapping[str, str] | None = None,
-        timeout: float = 120,
+        timeout: float = 280,
         **settings: object,
     ) -> subprocess.CompletedProcess[str]:
         environment = {**flow_environment(paths, **settings), **(env or {})}

@@ -82,7 +82,7 @@ class Proxy:
                 self._send(handler, status, answer)
 
     def _pass_on(self, handler: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(self._upstream, timeout=60)
+        connection = http.client.HTTPConnection(self._upstream, timeout=200)
         kept = {
             n: v
             for n, v in handler.headers.items()

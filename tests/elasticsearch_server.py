@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from connectors.elasticsearch_schema import KINDS, alias
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS, SCORE_FIELDS, rfc3339, to_json
 from tapewatch.late_rows import LATE_FIELDS
 from tapewatch.settings_elasticsearch import ElasticsearchSettings
+from tests.ports import free_port
 
 COUNTER_FIELDS = ("flow", "source", "partition", "name", "value")
 MARK_FIELDS = ("id", "flow", "source", "detector", "key", "instrument_id", "ts_start", "standing")
@@ -33,9 +33,7 @@ class Server:
 
     def __init__(self, scripts: Path, *, secured: bool = False) -> None:
         self._scripts = scripts
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.secured = secured
         self.url = f"http{'s' if secured else ''}://127.0.0.1:{self.port}"
         services = os.environ.get("SERVICES_DIR", "/var/tmp/tapewatch-services")  # noqa: S108 - as the scripts say

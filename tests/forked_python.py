@@ -73,7 +73,7 @@ def run_python(
 
 
 def tapewatch(
-    *args: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout: float = 120
+    *args: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout: float = 280
 ) -> subprocess.CompletedProcess[str]:
     """Return what ``tapewatch ARGS`` ended with, in this folder and environment if none are given."""
     code = "from tapewatch.cli import main; main()"

@@ -49,7 +49,7 @@ class Server:
     url: str = ""
     _read: bytearray = field(default_factory=bytearray)
 
-    def log(self, *, until: str = "", seconds: float = 60) -> str:
+    def log(self, *, until: str = "", seconds: float = 200) -> str:
         """Return what it wrote on stderr so far, once this text (a pattern) is in it."""
         stream, deadline = self.process.stderr, time.monotonic() + seconds
         assert stream is not None
@@ -66,7 +66,7 @@ class Server:
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit status."""
         self.process.send_signal(number)
-        self.process.wait(30)
+        self.process.wait(200)
         return self.process.returncode
 
 

@@ -36,7 +36,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def signed(key: str = KEY, algorithm: str = "HS256", **claims: Any) -> str:
-    return jwt.encode({"exp": time.time() + 60, "scope": "read", **claims}, key, algorithm)
+    return jwt.encode({"exp": time.time() + 3_600, "scope": "read", **claims}, key, algorithm)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_a_token_of_the_issuer_opens_what_it_says(client: TestClient) -> None:
     assert statuses(client, bearer(signed(scope=None, **usual))) == dict.fromkeys(SCOPES, False)
 
 
-#: Made when a test asks for one: they are good for a minute.
+#: Made when a test asks for one: they are good for an hour.
 _REFUSED: dict[str, Callable[[], str]] = {
     "expired": lambda: signed(aud="tapewatch", iss="desk", exp=time.time() - 5),
     "without an end": lambda: jwt.encode({"aud": "tapewatch", "iss": "desk", "scope": "read"}, KEY),
@@ -115,10 +115,10 @@ _REFUSED: dict[str, Callable[[], str]] = {
     "for others": lambda: signed(aud="others", iss="desk"),
     "by nobody": lambda: signed(aud="tapewatch", iss="nobody"),
     "for no one": lambda: signed(iss="desk"),
-    "not yet": lambda: signed(aud="tapewatch", iss="desk", nbf=time.time() + 60),
+    "not yet": lambda: signed(aud="tapewatch", iss="desk", nbf=time.time() + 3_600),
     "too long": lambda: signed(aud="tapewatch", iss="desk", more="x" * 9_000),
     "unsigned": lambda: jwt.encode(
-        {"exp": time.time() + 60, "scope": "read", "aud": "tapewatch", "iss": "desk"}, "", "none"
+        {"exp": time.time() + 3_600, "scope": "read", "aud": "tapewatch", "iss": "desk"}, "", "none"
     ),
     "cut": lambda: signed(aud="tapewatch", iss="desk")[:-2],
 }
@@ -150,7 +150,7 @@ def test_a_public_key_of_the_issuer_is_enough() -> None:
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     access = Access(ApiSettings.model_validate({"jwt": {"key": public.decode(), "algorithm": "EdDSA"}}))
-    token = jwt.encode({"exp": time.time() + 60, "scope": "read"}, private, "EdDSA")
+    token = jwt.encode({"exp": time.time() + 3_600, "scope": "read"}, private, "EdDSA")
     found = access.caller(f"Bearer {token}")
     assert found is not None
     assert found.scopes == {"read"}

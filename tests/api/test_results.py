@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -40,9 +40,7 @@ def test_documents_are_those_of_the_other_sinks(tmp_path: Path) -> None:
     assert page["anomalies"][0]["ts_start"] == "2024-06-03T00:01:00.000000000Z"
 
 
-@hypothesis_settings(
-    max_examples=tried(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=tried(20), deadline=None)
 @given(
     order=st.sampled_from(["newest", "oldest", "worst"]),
     limit=st.integers(1, 8),

@@ -31,7 +31,7 @@ def ask(url: str, body: object = None, **headers: str) -> tuple[int, Any]:
     data = None if body is None else orjson.dumps(body)
     request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=200) as answer:  # noqa: S310
             return answer.status, orjson.loads(answer.read())
     except urllib.error.HTTPError as error:
         return error.code, orjson.loads(error.read())
@@ -40,7 +40,7 @@ def ask(url: str, body: object = None, **headers: str) -> tuple[int, Any]:
 def refused(folder: Path, *arguments: str, **settings: str) -> str:
     """Return the one line with which the server refuses to start."""
     program = "import runpy; runpy.run_module('api', run_name='__main__')"
-    done = run_python(program, *arguments, cwd=folder, env=serving.environment(**settings), timeout=60)
+    done = run_python(program, *arguments, cwd=folder, env=serving.environment(**settings), timeout=200)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("tapewatch: ")
@@ -57,7 +57,7 @@ def test_from_an_empty_folder_to_a_stream_of_anomalies(tmp_path: Path) -> None:
             told: dict[str, dict[str, Any]] = {}
             bars = 0
             while bars < 360 or not told:
-                document = orjson.loads(stream.recv(timeout=60))
+                document = orjson.loads(stream.recv(timeout=200))
                 bars += document["document"] == "bar"
                 if document["document"] == "anomaly":
                     told[document["id"]] = document
@@ -79,7 +79,7 @@ def test_it_ends_cleanly_with_its_flow_and_its_streams(tmp_path: Path, number: i
         with connect(f"ws{server.url[4:]}/ws", proxy=None) as stream:
             assert server.end(number) == 0, server.log()
             with pytest.raises(Exception, match="1012"):
-                stream.recv(timeout=10)
+                stream.recv(timeout=200)
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)
         assert server.log(until=r"API ended\n").count("ended with status") == 1
@@ -103,12 +103,12 @@ def test_the_token_is_asked_for_and_never_told(tmp_path: Path) -> None:
 def test_a_body_in_chunks_is_refused_by_the_real_server_too(tmp_path: Path) -> None:
     with serving.server(tmp_path) as server:
         port = int(server.url.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as raw:
+        with socket.create_connection(("127.0.0.1", port), timeout=200) as raw:
             raw.sendall(
                 b"POST /stop HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
             )
             assert raw.recv(100).startswith(b"HTTP/1.1 411 ")
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as raw:
+        with socket.create_connection(("127.0.0.1", port), timeout=200) as raw:
             raw.sendall(b"this is no HTTP\r\n\r\n")
             assert raw.recv(100).startswith(b"HTTP/1.1 400 ")
         assert ask(f"{server.url}/health")[0] == 200
@@ -163,7 +163,7 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     program = "import runpy, sys; sys.modules['fastapi'] = None; runpy.run_module('api', run_name='__main__')"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, env=serving.environment(), capture_output=True,
-        text=True, timeout=60, check=False,
+        text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr == (

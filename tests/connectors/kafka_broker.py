@@ -56,15 +56,15 @@ class Broker:
         name = name or f"topic-{next(_numbers)}"
         admin = AdminClient({"bootstrap.servers": self.address})
         admin.create_topics([NewTopic(name, partitions, self.nodes, config=config)])[name].result()
-        while name not in admin.list_topics(timeout=10).topics:
+        while name not in admin.list_topics(timeout=60).topics:
             time.sleep(0.05)
         return name
 
     def remove(self, topic: str) -> None:
         """Delete a topic and wait until it is gone."""
         admin = AdminClient({"bootstrap.servers": self.address})
-        admin.delete_topics([topic], operation_timeout=30)[topic].result()
-        while topic in admin.list_topics(timeout=10).topics:
+        admin.delete_topics([topic], operation_timeout=60)[topic].result()
+        while topic in admin.list_topics(timeout=60).topics:
             time.sleep(0.05)
 
     def grow(self, topic: str, partitions: int) -> None:
@@ -77,12 +77,12 @@ class Broker:
     def leaders(self, topic: str) -> dict[int, tuple[int, int]]:
         """Return by partition the node that leads it, and how many hold it."""
         admin = AdminClient({"bootstrap.servers": self.address})
-        found = admin.list_topics(timeout=10).topics[topic].partitions
+        found = admin.list_topics(timeout=60).topics[topic].partitions
         return {number: (each.leader, len(each.replicas)) for number, each in found.items()}
 
     def partitions(self, topic: str) -> int:
         admin = AdminClient({"bootstrap.servers": self.address})
-        found = admin.list_topics(timeout=10).topics.get(topic)
+        found = admin.list_topics(timeout=60).topics.get(topic)
         return 0 if found is None else len(found.partitions)
 
     def produce(self, topic: str, *messages: tuple[Any, ...]) -> None:
@@ -98,7 +98,7 @@ class Broker:
                     break
                 except BufferError:
                     producer.poll(0.1)
-        assert producer.flush(60) == 0
+        assert producer.flush(200) == 0
 
     def _consumer(self, group: str = "tests") -> ck.Consumer:
         return ck.Consumer({"bootstrap.servers": self.address, "group.id": group})
@@ -109,7 +109,7 @@ class Broker:
             while number not in bounds:
                 # A new partition has no leader for a moment.
                 with contextlib.suppress(ck.KafkaException):
-                    bounds[number] = consumer.get_watermark_offsets(ck.TopicPartition(topic, number), 10)
+                    bounds[number] = consumer.get_watermark_offsets(ck.TopicPartition(topic, number), 60)
         return bounds
 
     def count(self, topic: str) -> int:
@@ -153,7 +153,7 @@ class Broker:
         consumer = self._consumer(f"group-{topic}")
         try:
             asked = [ck.TopicPartition(topic, number) for number in range(self.partitions(topic))]
-            return {found.partition: found.offset for found in consumer.committed(asked, timeout=10)}
+            return {found.partition: found.offset for found in consumer.committed(asked, timeout=60)}
         finally:
             consumer.close()
 

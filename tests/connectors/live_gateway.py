@@ -73,8 +73,8 @@ class Gateway:
         Of the first connections; those behind them get everything and stay open.
     selects
         The time by which a replay is chosen.
-    pace
-        Records a second; None for as fast as they are taken.
+    until
+        Index of the record before which all wait until it is raised; None for as fast as they are taken.
     mappings
         More symbol mappings: index of the record before which they come, id and symbol.
     seed
@@ -89,7 +89,7 @@ class Gateway:
     key: str = KEY
     schema: str = "trades"
     selects: Literal["ts_event", "ts_recv"] = "ts_event"
-    pace: float | None = None
+    until: int | None = None
     mappings: Sequence[tuple[int, int, str]] = ()
     version: int = 3
     seed: int = 0
@@ -102,6 +102,8 @@ class Gateway:
     #: Index behind the last record sent to anybody: what "now" is.
     sent: int = 0
     slow: int = 0
+    #: Heartbeats sent behind the last record.
+    beats: int = 0
 
     def __enter__(self) -> Gateway:
         self._server = socket.create_server(("127.0.0.1", 0))
@@ -124,7 +126,7 @@ class Gateway:
         self._open = False
         self._server.close()
         for thread in (self._accepting, *self._threads):
-            thread.join(5)
+            thread.join(60)
 
     def _accept(self) -> None:
         while self._open:
@@ -203,6 +205,7 @@ class Gateway:
                 while self._open and time.monotonic() - begun < self.heartbeat:
                     time.sleep(_TICK)
                 self._send(connection, self.text("Heartbeat", 0))
+                self.beats += 1
         elif script.junk:
             self._send(connection, script.junk)
             time.sleep(0.2)
@@ -218,7 +221,6 @@ class Gateway:
             breaks = sorted({*breaks, place})
         skipped = -1 if script.skip is None else int(np.searchsorted(chosen, script.skip[1]))
         breaks = sorted({*breaks, *([skipped] if skipped >= 0 else [])})
-        begun = time.monotonic()
         for first, last in zip(breaks, [*breaks[1:], len(chosen)], strict=True):
             extra = self.mapping(*places[first]) if first in places else self.text("Heartbeat", 0)
             if first == skipped:
@@ -226,9 +228,10 @@ class Gateway:
             held = extra
             for at in range(first, last, 2_000):
                 part = chosen[at : min(at + 2_000, last)]
-                if self.pace is not None:
-                    time.sleep(max(0.0, begun + at / self.pace - time.monotonic()))
-                    part = chosen[at : min(at + 2_000, last)]
+                while self.until is not None and int(part[-1]) >= self.until:
+                    time.sleep(_TICK)
+                    if not self._open or _hung_up(connection):
+                        raise EOFError
                 data = held + self.records[part].tobytes()
                 cut = int(rng.integers(0, len(data) + 1))
                 self._send(connection, data[:cut])
@@ -289,6 +292,11 @@ class Gateway:
             return self._record(kind, 21, 0, err=text, code=code, is_last=1)
         kind = databento_dbn.SystemMsgV1 if self.version == 1 else databento_dbn.SystemMsg
         return self._record(kind, 23, 0, msg=text, code=code)
+
+
+def _hung_up(connection: socket.socket) -> bool:
+    ready, _, _ = select.select([connection], [], [], 0)
+    return bool(ready) and not connection.recv(1, socket.MSG_PEEK)
 
 
 def _fields(line: str) -> dict[str, str]:

@@ -54,7 +54,7 @@ def opened() -> Iterator[Opened]:
         each.close()
 
 
-def read(part: LivePartition, count: int, seconds: float = 20) -> list[Tape]:
+def read(part: LivePartition, count: int, seconds: float = 200) -> list[Tape]:
     """Return the batches with as many records; later ones, should there be any, show themselves."""
     tapes: list[Tape] = []
     end = time.monotonic() + seconds

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors import chain as chain_
@@ -81,7 +81,7 @@ def tapes(draw: st.DrawFn) -> list[Array]:
     return files
 
 
-@settings(max_examples=tried(120), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tried(120), deadline=None)
 @given(
     files=tapes(), names=st.permutations("abcd"), block_records=st.integers(1, 40), stops=st.sets(st.integers(1, 60)),
     limits=st.lists(st.integers(0, 90), max_size=12),

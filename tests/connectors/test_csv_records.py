@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.csv_records import CsvRecords
@@ -25,9 +25,7 @@ LINE = "1381132800464165000,1381132800464000000,0,95,15144,T,N,0,167410000000,10
 PRETTY = "2013-10-07T08:00:00.464165000Z,2013-10-07T08:00:00.464Z,0,95,15144,T,N,0,167.41,100,128,165000,1"
 databento: Any = import_module("tests.connectors.databento_encodings")
 
-_SLOW = settings(
-    max_examples=tried(60), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
-)
+_SLOW = settings(max_examples=tried(60), deadline=None)
 
 
 def _file(folder: Path, text: str | bytes, name: str = "a.csv") -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.dbn_records import DbnRecords
@@ -145,7 +145,7 @@ def of_instrument(store: Any, key: str) -> tuple[Any, ...]:
 changes = st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=8)
 
 
-@settings(max_examples=tried(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tried(150), deadline=None)
 @given(flips=changes, keep=st.one_of(st.just(1.0), st.floats(0, 1)))
 def test_random_damage_raises_nothing_but_what_a_person_can_read(
     good: tuple[bytes, Array], line: Any, tmp_path: Path, flips: list[tuple[float, int]], keep: float
@@ -169,7 +169,7 @@ def plain(good: tuple[bytes, Array], line: Any, tmp_path_factory: pytest.TempPat
     return judged(path, line)[0]
 
 
-@settings(max_examples=tried(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tried(100), deadline=None)
 @given(
     edits=st.lists(
         st.tuples(st.integers(0, 899), st.sampled_from(["price", "size", "ts_recv", "ts_event", "side"]), strange),
@@ -208,7 +208,7 @@ def test_strange_values_of_one_instrument_leave_the_others_as_they_are(
         assert {row[:-1] for row in wanted[1]} <= {row[:-1] for row in found[1]}
 
 
-@settings(max_examples=tried(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tried(60), deadline=None)
 @given(keep=st.integers(0, 900 * 48), block_records=st.sampled_from([1, 7, 256]))
 def test_truncation_keeps_every_whole_record(
     good: tuple[bytes, Array], tmp_path: Path, keep: int, block_records: int
@@ -228,7 +228,7 @@ def test_truncation_keeps_every_whole_record(
     assert b"".join(found) == records[: keep // 48].tobytes()
 
 
-@settings(max_examples=tried(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tried(40), deadline=None)
 @given(first=st.integers(1, 300), second=st.integers(1, 300), stop=st.integers(0, 20))
 def test_reading_goes_on_at_the_end_of_any_block(
     good: tuple[bytes, Array], tmp_path: Path, first: int, second: int, stop: int

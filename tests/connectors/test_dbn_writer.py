@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import databento
 import numpy as np
@@ -60,34 +59,40 @@ def test_no_records_are_a_header(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["live.dbn", "live.dbn.zst"])
-def test_a_paced_file_can_be_followed(tmp_path: Path, session: Session, name: str) -> None:
+def test_a_paced_file_can_be_followed(
+    tmp_path: Path, session: Session, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / name
     records = session.records[:60]
-    last = int(records["ts_recv"][-1] - records["ts_recv"][0]) / SECOND
-    writer = threading.Thread(target=write_dbn, args=(path, records, session.symbols), kwargs={"speed": last})
-    begin = time.monotonic()
-    writer.start()
-    lengths = []
-    while writer.is_alive():
-        time.sleep(0.05)
-        if path.exists():
-            raw = path.read_bytes()
-            if name.endswith(".zst"):
-                raw = zstandard.ZstdDecompressor().decompressobj().decompress(raw) if raw else b""
-            lengths.append(len(decoded(raw)) if len(raw) > 8 else 0)
-    writer.join()
-    assert 0.9 < time.monotonic() - begin < 5
-    assert any(0 < length < 60 for length in lengths)
+    passed = (records["ts_recv"] - records["ts_recv"][0]).astype(np.float64) / SECOND
+    now, lengths = [0.0], []
+
+    def look(seconds: float) -> None:
+        """Follow the file while the writer sleeps; time is what it has slept, a second for the whole tape."""
+        raw = path.read_bytes()
+        if name.endswith(".zst"):
+            raw = zstandard.ZstdDecompressor().decompressobj().decompress(raw) if raw else b""
+        lengths.append(len(decoded(raw)) if len(raw) > 8 else 0)
+        due = np.count_nonzero(passed / passed[-1] <= now[0])
+        assert lengths[-1] == due
+        now[0] += seconds
+
+    monkeypatch.setattr("connectors.dbn_writer.time", SimpleNamespace(monotonic=lambda: now[0], sleep=look))
+    write_dbn(path, records, session.symbols, speed=float(passed[-1]))
+    assert 1.0 <= now[0] < 1.2
+    assert len(set(lengths)) > 10
     assert lengths == sorted(lengths)
     assert np.array_equal(databento.DBNStore.from_file(path).to_ndarray(), records)
 
 
-def test_a_night_passes_at_once(tmp_path: Path, session: Session) -> None:
+def test_a_night_passes_at_once(tmp_path: Path, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     second_day = np.searchsorted(session.records["ts_recv"], session.hours[1][0])
-    begin = time.monotonic()
+    slept: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: sum(slept), sleep=slept.append)
+    monkeypatch.setattr("connectors.dbn_writer.time", clock)
     around = session.records[second_day - 2 : second_day + 2]
     write_dbn(tmp_path / "night.dbn", around, session.symbols, speed=1000.0)
-    assert time.monotonic() - begin < 3
+    assert sum(slept) < 3
 
 
 @pytest.mark.parametrize(

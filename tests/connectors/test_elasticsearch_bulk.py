@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -261,10 +260,8 @@ def test_another_program_is_refused_at_once(elasticsearch_settings: Any) -> None
     other = HTTPServer(("127.0.0.1", 0), Other)
     threading.Thread(target=other.serve_forever, args=(0.05,), daemon=True).start()
     place = elasticsearch_settings.model_copy(update={"url": f"http://127.0.0.1:{other.server_port}"})
-    begun = time.monotonic()
     with pytest.raises(UserError, match="is another program than Elasticsearch"):
         BulkWriter(connect(place), place).write([make.results(bars=[make.bars(1)])])
-    assert time.monotonic() - begun < 20
     other.shutdown()
     other.server_close()
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bytewax.testing import cluster_main, run_main
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.elasticsearch_bulk import BulkWriter
@@ -77,7 +77,7 @@ PARTS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None)
 @given(
     parts=st.lists(PARTS, min_size=1, max_size=25),
     cuts=st.sets(st.integers(1, 24)),

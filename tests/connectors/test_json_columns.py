@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.json_lines import JsonLines
@@ -24,9 +24,7 @@ ISO = "2013-10-07T08:00:00.464165000Z"
 FLAT = {"ts_recv": NS, "ts_event": NS, "symbol": "SPY", "price": 167.41, "size": 100, "sequence": 1}
 databento: Any = import_module("tests.connectors.databento_encodings")
 
-_SLOW = settings(
-    max_examples=tried(60), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
-)
+_SLOW = settings(max_examples=tried(60), deadline=None)
 
 
 def _written(folder: Path, data: bytes) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.json_records import JsonRecords
@@ -22,7 +22,7 @@ ISO = "2013-10-07T08:00:00.464165000Z"
 FLAT = {"ts_recv": NS, "ts_event": NS, "symbol": "SPY", "price": 167.41, "size": 100, "sequence": 1}
 databento: Any = import_module("tests.connectors.databento_encodings")
 
-_SLOW = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+_SLOW = settings(deadline=None)
 
 
 def _file(folder: Path, *lines: object, name: str = "a.jsonl") -> Path:

@@ -131,7 +131,7 @@ def tapewatch(folder: Path, *arguments: str, **settings: str) -> subprocess.Comp
     named = {f"TAPEWATCH_SINKS__ELASTICSEARCH__{name.upper()}": value for name, value in settings.items()}
     command = [sys.executable, "-c", "from tapewatch.cli import main; main()", *arguments]
     return subprocess.run(
-        command, cwd=folder, env={**kept, **named}, capture_output=True, text=True, check=False, timeout=60
+        command, cwd=folder, env={**kept, **named}, capture_output=True, text=True, check=False, timeout=280
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import databento_dbn
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.byte_stream import ByteStream
@@ -104,7 +104,7 @@ def stream(trades: Any, version: int) -> tuple[bytes, Array]:
     return b"".join(parts), records
 
 
-@settings(max_examples=tried(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tried(60), deadline=None)
 @given(cuts=st.lists(st.integers(0, 4_000), max_size=12), version=st.sampled_from([1, 3]))
 def test_no_cut_of_the_stream_changes_it(cuts: list[int], version: int, trades: Any) -> None:
     content, records = stream(trades, version)
@@ -157,7 +157,7 @@ def test_what_comes_before_a_record_that_cannot_be_is_read(junk: bytes, cut: int
     assert "record" in str(decoder.damage)
 
 
-@settings(max_examples=tried(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tried(200), deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_damage_of_any_kind_is_an_error_or_other_records(seed: int, trades: Any) -> None:
     content, _ = stream(trades, 3)

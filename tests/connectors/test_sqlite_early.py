@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.sqlite import SqliteWriter
@@ -143,7 +143,7 @@ runs = st.lists(
 )
 
 
-@settings(max_examples=tried(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tried(60), deadline=None)
 @given(
     case=judge.cases,
     lateness_ns=judge.lateness,

@@ -250,7 +250,7 @@ def test_it_may_be_closed_in_the_middle_of_a_look(path: Path) -> None:
         "    look.join()\n"
         "    assert watch.changes() == []\n"
     )
-    subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=280)
 
 
 def test_results_that_are_wiped_and_written_anew_are_told(path: Path) -> None:

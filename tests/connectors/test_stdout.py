@@ -113,7 +113,7 @@ def test_a_reader_that_leaves_ends_it_quietly() -> None:
     os.close(writing)
     with os.fdopen(reading, "rb") as stream:
         first = orjson.loads(stream.readline())
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=280)
     assert first["document"] == "anomaly"
     # Acknowledged to the end, so that other sinks and the source go on; told once that nobody reads.
     assert (process.returncode, errors.split()) == (0, ["3000", "1"])

@@ -7,7 +7,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.store import Store
@@ -36,7 +36,7 @@ WANTED = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=tried(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tried(60), deadline=None)
 @given(wanted=WANTED, order=st.sampled_from(["newest", "oldest", "worst"]), page=st.integers(1, 60))
 def test_pages_are_alike_and_make_up_the_whole(
     both: Both, wanted: dict[str, Any], order: str, page: int
@@ -57,7 +57,7 @@ def _page(store: Store, **asked: Any) -> list[Any]:
     return store.anomalies(**asked)
 
 
-@settings(max_examples=tried(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tried(40), deadline=None)
 @given(wanted=WANTED, order=st.sampled_from(["newest", "oldest", "worst"]), page=st.integers(1, 20))
 def test_incidents_are_the_first_of_their_anomalies(
     both: Both, wanted: dict[str, Any], order: str, page: int
@@ -131,7 +131,7 @@ WANTED_PAYMENTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=tried(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tried(30), deadline=None)
 @given(wanted=WANTED_PAYMENTS, order=st.sampled_from(["newest", "oldest", "worst"]), page=st.integers(1, 5))
 def test_the_worst_of_its_anomalies_tells_of_a_transaction(
     both: Both, wanted: dict[str, Any], order: str, page: int

@@ -29,7 +29,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def shown(page: str = "", **query: str) -> AppTest:
     """Return a page as it is drawn first; without a name it is the monitor."""
-    drawn = AppTest.from_file(str(_APP), default_timeout=60)
+    drawn = AppTest.from_file(str(_APP), default_timeout=280)
     if page:
         drawn._page_hash = calc_hash(page)
     for name, value in query.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
@@ -25,7 +25,7 @@ pytest.importorskip("playwright")
 make: Any = import_module("tests.connectors.made_results")
 served: Any = import_module("tests.dashboard.served")
 
-_MOST_MS = 20_000
+_MOST_MS = 200_000
 
 
 @pytest.fixture(scope="module")
@@ -120,13 +120,18 @@ def eventually(question: Any, wanted: Any = True) -> None:
         time.sleep(0.05)
 
 
-def chosen_for_good(page: Any, key: str) -> bool:
-    """Say whether a key is in the address and still is when every earlier click has been answered."""
-    if in_address(page, "key") != key:
-        return False
-    page.wait_for_timeout(1500)
-    page.wait_for_selector(served.DRAWN)
-    return in_address(page, "key") == key
+def click_until(click: Callable[[], object], shown: Callable[[], object]) -> None:
+    """Click until something is shown; a click that comes while the first picture is replaced is lost."""
+    deadline = time.monotonic() + _MOST_MS / 1000
+    while True:
+        click()
+        # An answer that is slow to come must not be answered with another click.
+        soon = time.monotonic() + 15
+        while time.monotonic() < soon:
+            if shown():
+                return
+            time.sleep(0.1)
+        assert time.monotonic() < deadline
 
 
 def reviews(folder: Path) -> list[tuple[Any, ...]]:
@@ -147,12 +152,9 @@ def test_the_monitor_shows_everything_and_lanes_can_be_clicked(reading: Any) -> 
     lanes = charts.nth(0)
     cells = lanes.locator("svg path[aria-label*='QQQ']")
     eventually(lambda: cells.count() > 1)
-    deadline = time.monotonic() + _MOST_MS / 1000
-    # A click that comes while the first picture is replaced is lost, or meets another cell.
-    while not chosen_for_good(page, "QQQ"):
-        assert time.monotonic() < deadline
-        cells.first.click()
-        page.wait_for_timeout(1500)
+    page.wait_for_selector(served.DRAWN)
+    page.wait_for_timeout(1500)
+    click_until(cells.first.click, lambda: in_address(page, "key") == "QQQ")
     page.get_by_text("Anomalies of QQQ in").click()
     page.wait_for_url("**/anomalies?*")
     eventually(lambda: in_address(page, "key"), "QQQ")
@@ -269,7 +271,7 @@ def test_a_flow_is_started_and_stopped(page: Any, folder: Path) -> None:
     page.get_by_role("textbox", name="Files").fill("day.dbn.zst")
     page.keyboard.press("Control+Enter")
     page.get_by_role("button", name="Start").click()
-    page.get_by_text("done after").wait_for(timeout=90_000)
+    page.get_by_text("done after").wait_for()
     with SqliteStore(folder / "results.db") as store:
         assert store.totals()["records"] == 4321 + len(session.records)
     # At the market's own pace it takes ten minutes.
@@ -279,7 +281,7 @@ def test_a_flow_is_started_and_stopped(page: Any, folder: Path) -> None:
     # Streamlit has one of its own, in the head of the page while it works.
     stop = page.get_by_test_id("stMain").get_by_role("button", name="Stop")
     stop.click()
-    page.get_by_text("after").first.wait_for(timeout=60_000)
+    page.get_by_text("after").first.wait_for()
     eventually(stop.count, 0)
 
 

@@ -16,7 +16,7 @@ from dashboard.processes import Processes
 from tapewatch.errors import UserError
 from tapewatch.settings import Settings, load
 
-_SECONDS = 120.0
+_SECONDS = 280.0
 
 
 def _records(settings: Settings) -> int:

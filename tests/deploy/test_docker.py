@@ -183,7 +183,7 @@ def test_our_services_may_do_little_and_their_settings_are_settings(name: str, t
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path, env={**kept, **ours, "TAPEWATCH_CONFIG": str(_ROOT / "tapewatch.toml")}, capture_output=True,
-        text=True, timeout=60, check=False,
+        text=True, timeout=280, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "kafka broker:9092 trades ['sqlite', 'elasticsearch']\n"
@@ -210,7 +210,7 @@ def test_the_accounts_get_their_passwords_and_rights(tmp_path: Path) -> None:
     (script,) = service["command"]
     subprocess.run(
         [*service["entrypoint"], interpolated(script, FILLED)],
-        env={**env, "PATH": f"{tmp_path}:{os.environ['PATH']}"}, check=True, timeout=30,
+        env={**env, "PATH": f"{tmp_path}:{os.environ['PATH']}"}, check=True, timeout=280,
     )  # fmt: skip
     calls = [part.strip("\n").split("\n") for part in said.read_text().split("END\n")[:-1]]
     asked = {call[call.index("PUT") + 1].rpartition("_security/")[2]: call[-1] for call in calls}

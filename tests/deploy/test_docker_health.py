@@ -18,7 +18,8 @@ import pytest
 from connectors.dbn_writer import write_dbn
 from connectors.market_simulator import MarketSimulation, simulate
 from tests.deploy.test_docker import FILLED, SERVICES, interpolated
-from tests.deploy.test_systemd import answers, free_port
+from tests.deploy.test_systemd import answers
+from tests.ports import free_port
 
 _ROOT = Path(__file__).parents[2]
 
@@ -43,6 +44,15 @@ def healthy(service: dict[str, Any], env: dict[str, str], port: tuple[int, int])
     return subprocess.run(["/bin/sh", "-c", line], env=env, check=False, capture_output=True).returncode == 0
 
 
+def counters(place: Path) -> int:
+    """Return how many counters the results have, 0 while there are none."""
+    try:
+        with closing(sqlite3.connect(f"file:{place / 'tapewatch.db'}?mode=ro", uri=True)) as results:
+            return int(results.execute("SELECT count(*) FROM counters").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
 def test_the_flow_starts_is_healthy_and_ends(place: Path) -> None:
     """With the command that stands there, on a file at the market's own pace instead of a topic."""
     session = simulate(MarketSimulation(symbols=2, minutes=20))
@@ -57,19 +67,17 @@ def test_the_flow_starts_is_healthy_and_ends(place: Path) -> None:
     for _ in range(2):
         process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
         try:
-            deadline = time.monotonic() + 60
-            while not healthy(service, env, (0, 0)):
+            deadline = time.monotonic() + 280
+            while not (healthy(service, env, (0, 0)) and counters(place)):
                 assert process.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
+            assert process.wait(200) == 0
         finally:
             process.kill()
         assert not healthy(service, env, (0, 0))
     assert len(list((place / "recovery").glob("part-*.sqlite3"))) == 4
-    with closing(sqlite3.connect(place / "tapewatch.db")) as results:
-        assert results.execute("SELECT count(*) FROM counters").fetchone()[0] > 0
 
 
 def test_the_dashboard_starts_and_is_healthy(place: Path) -> None:
@@ -100,10 +108,13 @@ def test_the_feeds_health_is_that_of_the_process_that_reads() -> None:
     line = ["/bin/sh", "-c", interpolated(command, FILLED)]
     # Other tests may be running such processes of their own.
     if subprocess.run(line, check=False).returncode != 0:
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)  # spawn_main"])
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)  # spawn_main"])
         try:
-            time.sleep(0.2)
-            assert subprocess.run(line, check=False).returncode == 0
+            deadline = time.monotonic() + 200
+            # It is another program until it has started.
+            while subprocess.run(line, check=False).returncode:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
         finally:
             child.kill()
             child.wait()

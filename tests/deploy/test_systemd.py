@@ -7,7 +7,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import pytest
 
 from connectors.dbn_writer import write_dbn
 from connectors.market_simulator import MarketSimulation, simulate
+from tests.ports import free_port
 
 _ROOT = Path(__file__).parents[2]
 _FOLDER = _ROOT / "deploy" / "systemd"
@@ -72,7 +72,7 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
 
     def analyzed(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = ["systemd-analyze", "--no-pager", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
 
     units = []
     for path in _UNITS:
@@ -110,13 +110,7 @@ def environment(settings: dict[str, str], place: Path, **more: str) -> dict[str,
 
 def run(line: str, env: dict[str, str]) -> None:
     """Run a command of a unit to its end."""
-    subprocess.run(shlex.split(here(line)), env=env, check=True, timeout=120)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    subprocess.run(shlex.split(here(line)), env=env, check=True, timeout=280)
 
 
 @contextmanager
@@ -130,10 +124,10 @@ def running(line: str, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]
 
 
 def answers(process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 280
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
+            with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310
                 assert answer.status == 200
                 return
         except urllib.error.URLError:
@@ -165,7 +159,7 @@ def test_the_api_starts_and_ends(place: Path) -> None:
     with running(settings["ExecStart"], env) as process:
         answers(process, f"http://127.0.0.1:{port}/health")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(200) == 0
     # The flow that it runs is ended by it, not by systemd as well.
     assert settings["KillMode"] == "mixed"
 
@@ -177,4 +171,4 @@ def test_the_dashboard_starts_and_ends(place: Path) -> None:
     with running(line, environment(settings, place)) as process:
         answers(process, f"http://127.0.0.1:{port}/_stcore/health")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) in (0, -signal.SIGTERM)
+        assert process.wait(200) in (0, -signal.SIGTERM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,35 @@ _BLOCKS = [
 ]
 
 
+#: Stands before ``timeout``: it ends its command once nothing more is written, however long that takes.
+_TIMEOUT = """#!{python}
+import pathlib, signal, sqlite3, subprocess, sys, time
+options = [word for word in sys.argv[1:] if word.startswith("--")]
+seconds, *command = sys.argv[1 + len(options):]
+limited = subprocess.Popen(["{timeout}", *options, "280", *command])
+
+def counted():
+    try:
+        return sqlite3.connect("tapewatch.db").execute("SELECT sum(value) FROM counters").fetchone()[0] or 0
+    except sqlite3.Error:
+        return 0
+
+over = pathlib.Path("over")
+found, looked = 0, time.monotonic()
+while limited.poll() is None:
+    time.sleep(0.05)
+    if time.monotonic() - looked > float(seconds) / 4:
+        before, found, looked = found, counted(), time.monotonic()
+        if before and before == found:
+            # Those of the other processes of a cluster end theirs too.
+            over.touch()
+    if over.exists():
+        limited.send_signal(signal.SIGTERM)
+        break
+sys.exit(limited.wait())
+"""
+
+
 @pytest.fixture
 def server(request: pytest.FixtureRequest) -> dict[str, str]:
     """Return settings of a server for the pages whose commands need one."""
@@ -38,6 +68,12 @@ def test_commands_work(
     block: str, with_broker: bool, server: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    if "timeout" in block:
+        stub = tmp_path / "bin" / "timeout"
+        stub.parent.mkdir()
+        stub.write_text(_TIMEOUT.format(python=sys.executable, timeout=shutil.which("timeout")))
+        stub.chmod(0o755)
+        path = f"{stub.parent}{os.pathsep}{path}"
     env = {name: value for name, value in os.environ.items() if not name.startswith("TAPEWATCH_")}
     if with_broker:
         env["TAPEWATCH_KAFKA__BROKERS"] = request.getfixturevalue("broker").address
@@ -48,7 +84,7 @@ def test_commands_work(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import signal
-import socket
 import sqlite3
 import subprocess
 import time
@@ -20,6 +19,7 @@ from connectors.kafka_missing import GapMarks
 from connectors.numbering import Unchecked
 from connectors.validity import valid
 from tapewatch.records import DAY
+from tests.ports import free_port
 
 Start = Callable[..., "subprocess.Popen[str]"]
 #: So that there are many anomalies, and every score is compared.
@@ -71,7 +71,7 @@ def counted(folder: Path, name: str = "records") -> int:
     return int(found or 0)
 
 
-def until(condition: Callable[[], object], *running: subprocess.Popen[str], seconds: float = 90) -> None:
+def until(condition: Callable[[], object], *running: subprocess.Popen[str], seconds: float = 280) -> None:
     """Wait until something holds, as long as the processes run."""
     end = time.monotonic() + seconds
     while not condition():
@@ -87,7 +87,7 @@ def stop(*running: subprocess.Popen[str]) -> list[str]:
         process.send_signal(signal.SIGTERM)
     errors = []
     for process in running:
-        out, said = process.communicate(timeout=60)
+        out, said = process.communicate(timeout=280)
         # A process of a cluster says so when it waits for the other.
         others = [line for line in out.splitlines() if "connecting to worker" not in line]
         assert (process.returncode, others) == (0, []), said
@@ -115,10 +115,4 @@ def without_final(results: dict[str, list[Any]]) -> dict[str, list[Any]]:
 
 def addresses(count: int) -> str:
     """Return addresses for the processes of a cluster that nobody listens to."""
-    held = [socket.socket() for _ in range(count)]
-    for each in held:
-        each.bind(("127.0.0.1", 0))
-    found = ";".join(f"127.0.0.1:{each.getsockname()[1]}" for each in held)
-    for each in held:
-        each.close()
-    return found
+    return ";".join(f"127.0.0.1:{free_port()}" for _ in range(count))

@@ -142,7 +142,7 @@ def test_a_broker_killed_and_restarted_changes_nothing(
     broker.start()
     rest = threading.Thread(target=broker.produce, args=(topic, *messages[half:]))
     rest.start()
-    runs.until(lambda: runs.counted(tmp_path) >= _RECORDS, running, seconds=120)
+    runs.until(lambda: runs.counted(tmp_path) >= _RECORDS, running)
     rest.join()
     (said,) = runs.stop(running)
     assert "Traceback" not in said
@@ -168,7 +168,7 @@ def test_one_process_of_two_is_killed_and_the_cluster_restarted(
     runs.until(lambda: runs.counted(tmp_path) > 3_000, *running)
     running[1].kill()
     # The other one cannot go on alone.
-    running[0].wait(60)
+    running[0].wait(280)
     kill(*running)
     broker.produce(topic, *messages[len(messages) // 2 :])
     running = cluster()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.flows.replay_clock import clocked, let
+
 runs: Any = import_module("tests.flows.kafka_runs")
 kafka: Any = import_module("tests.connectors.kafka_broker")
 
@@ -19,7 +22,7 @@ Flow = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]
 Tables = Callable[[Path], dict[str, list[Any]]]
 _RECORDS = 20_000
-#: How long the replay takes, so that the kill comes in its midst.
+#: How long the replay takes, if its clock is let go on after the kill, which so comes in its midst.
 _SECONDS = 10
 SETTINGS = {**runs.SETTINGS, "source__batch_records": "400"}
 
@@ -47,7 +50,7 @@ def test_a_node_killed_while_replaying_and_consuming_changes_nothing(
     # The replay makes the topic, with a replica on every node.
     replay = subprocess.Popen(
         [sys.executable, "-c", code, "replay", str(tape), "--topic", topic, "--partitions", "4", *options],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=tmp_path, env={**os.environ, **clocked(tmp_path, _SECONDS / 2)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     flow = None
     try:
@@ -60,13 +63,14 @@ def test_a_node_killed_while_replaying_and_consuming_changes_nothing(
         leaders = brokers.leaders(topic)
         assert {replicas for _, replicas in leaders.values()} == {3}
         assert 2 in {leader for leader, _ in leaders.values()}
-        brokers.stop("2", "-9")
         assert replay.poll() is None
         assert runs.counted(tmp_path) < _RECORDS
-        out, said = replay.communicate(timeout=120)
+        let(tmp_path, 2 * _SECONDS)
+        brokers.stop("2", "-9")
+        out, said = replay.communicate(timeout=280)
         assert (replay.returncode, said) == (0, "")
         assert f"{_RECORDS:,} records" in out
-        runs.until(lambda: runs.counted(tmp_path) >= _RECORDS, flow, seconds=120)
+        runs.until(lambda: runs.counted(tmp_path) >= _RECORDS, flow)
         assert 2 not in {leader for leader, _ in brokers.leaders(topic).values()}
         (said,) = runs.stop(flow)
         assert "Traceback" not in said

@@ -62,7 +62,7 @@ def test_nothing_stays_of_what_a_killed_run_told_early(
             **killed.SETTINGS, "kafka__brokers": broker.address, "sinks__kafka__topic": topic, "shards": "1"
         }  # fmt: skip
         running = start_market(folder, [path], *options, patch=patch, sinks__kinds=[kinds], **settings)
-        _, errors = running.communicate(timeout=60)
+        _, errors = running.communicate(timeout=280)
         assert errors == ""
         return running.returncode
 
@@ -101,7 +101,7 @@ def test_a_run_told_twice_is_told_once(
     }  # fmt: skip
     for _ in range(2):
         running = start_market(tmp_path, [path], "-w", "2", **settings)
-        assert running.communicate(timeout=60) == ("", "")
+        assert running.communicate(timeout=280) == ("", "")
         wanted = documents(tables(tmp_path / "results.db"))
         assert read(broker, topic) == wanted
     assert len(wanted) > 20
@@ -124,7 +124,7 @@ def test_others_messages_on_the_topic_are_left_alone(
         **killed.SETTINGS, "kafka__brokers": broker.address, "sinks__kafka__topic": topic, "sinks__kinds": ["kafka"],
     }  # fmt: skip
     running = start_market(tmp_path, [path], **settings)
-    assert running.communicate(timeout=60) == ("", "")
+    assert running.communicate(timeout=280) == ("", "")
     assert running.returncode == 0
     found = broker.messages(topic)
     assert [(m.key(), m.value()) for m in found[:4]] == [(key, value) for key, value, _ in strange]

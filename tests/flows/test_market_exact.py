@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import socket
 import subprocess
 from collections.abc import Callable
 from functools import lru_cache
@@ -21,6 +20,7 @@ from connectors.dbn_writer import write_dbn
 from connectors.market_simulator import MarketSimulation, simulate
 from operators.detectors import detectors
 from tapewatch.records import DAY
+from tests.ports import free_port
 
 pytestmark = pytest.mark.xdist_group("market exact")  # what they share takes seconds to make
 
@@ -95,22 +95,12 @@ def test_the_order_in_which_files_are_named_changes_nothing(
     assert tables(tmp_path / "results.db") == wanted
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for held in sockets:
-        held.bind(("127.0.0.1", 0))
-    ports = [int(held.getsockname()[1]) for held in sockets]
-    for held in sockets:
-        held.close()
-    return ports
-
-
 def test_two_processes_give_the_same_results(
     tape: list[Path], wanted: dict[str, Any], start_market: Any, tables: Tables, tmp_path: Path
 ) -> None:
-    addresses = ";".join(f"127.0.0.1:{port}" for port in free_ports(2))
+    addresses = f"127.0.0.1:{free_port()};127.0.0.1:{free_port()}"
     processes = [start_market(tmp_path, tape, "-i", str(i), "-a", addresses, **SETTINGS) for i in (0, 1)]
-    ended = [(process.communicate(timeout=120), process.returncode) for process in processes]
+    ended = [(process.communicate(timeout=280), process.returncode) for process in processes]
     assert [status for _, status in ended] == [0, 0]
     # The process that is first says that it waits for the other.
     assert not any("Traceback" in errors or "panicked" in errors for (_, errors), _ in ended)

@@ -60,7 +60,7 @@ def test_nothing_stays_of_what_was_told_of_unfinished_windows(
 
     def run(folder: Path, *options: str, patch: str = FICKLE) -> int:
         running = start_market(folder, [path], *options, patch=patch, **SETTINGS)
-        _, errors = running.communicate(timeout=60)
+        _, errors = running.communicate(timeout=280)
         assert errors == ""
         return running.returncode
 
@@ -99,7 +99,7 @@ def test_the_last_window_of_another_day_stays(
     for day in range(3):
         path = write(tmp_path / f"{day}.dbn", trades(day, count=2_000, instruments=8, days=1, first_day=day))
         running = start_market(tmp_path, [path], patch=FICKLE, **SETTINGS)
-        assert running.communicate(timeout=60) == ("", "")
+        assert running.communicate(timeout=280) == ("", "")
         found = anomalies(tmp_path)
         assert {name: found.get(name) for name in told} == told
         assert len(found) > len(told)

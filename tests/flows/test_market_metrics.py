@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from connectors.market_simulator import MarketSimulation, simulate
 from tapewatch.documents import ANOMALY_FIELDS
+from tests.ports import free_port
 
 Flow = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -35,12 +36,6 @@ atexit.register(tell)
 """
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 def told(folder: Path) -> dict[tuple[str, ...], float]:
     return {
         (sample.name, *sample.labels.values()): sample.value
@@ -50,7 +45,7 @@ def told(folder: Path) -> dict[tuple[str, ...], float]:
 
 
 def ended(process: subprocess.Popen[str]) -> str:
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=280)
     assert process.returncode == 0, said
     return said
 
@@ -76,7 +71,7 @@ def test_what_is_told_is_what_is_stored_over_two_runs(
     runs = []
     for path, part in zip(paths, (records[:half], records[half:]), strict=True):
         write(path, part)
-        port = free_port()
+        port = str(free_port())
         running = start_market(
             tmp_path, [tmp_path / "*.dbn"], "-r", "rec", "-s", "0", "-b", "0", "-w", "2", patch=_AT_THE_END,
             sinks__kinds=["stdout", "sqlite"], metrics__port=port, **_SETTINGS,

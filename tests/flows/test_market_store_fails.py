@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.flows.test_market_crash import recovery
+from tests.flows.gated import GATED, allow
+from tests.flows.test_market_crash import records_written, recovery, until_further
 
 Flow = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -25,9 +26,8 @@ SETTINGS: dict[str, object] = {
     "detectors__high_volume__width": "10s",
 }
 RECOVERY = ["-r", "rec", "-s", "0", "-b", "0"]
-#: Batches come slowly enough to do something between them.
-SLOWLY = "import time, connectors.files as f\ntake = f.FilesPartition._tape\n" \
-    "f.FilesPartition._tape = lambda *a: time.sleep(0.05) or take(*a)"  # fmt: skip
+#: What is read before something happens to the store, and all there is.
+SOME, ALL = 1_500, 1 << 40
 
 
 @pytest.fixture(scope="module")
@@ -53,23 +53,18 @@ def _recovered(tmp_path: Path) -> None:
 
 
 def begun(running: subprocess.Popen[str], folder: Path) -> Path:
-    """Wait until some results are there, and return their database."""
+    """Wait until all that may be read is in the results, or the run has ended, and return their database."""
     path = folder / "results.db"
-    end = time.monotonic() + 30
-    while running.poll() is None and time.monotonic() < end:
-        try:
-            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-                if connection.execute("SELECT sum(value) FROM counters").fetchone()[0]:
-                    return path
-        except sqlite3.OperationalError:
-            pass
+    end = time.monotonic() + 200
+    while running.poll() is None and records_written(folder) < SOME:
+        assert time.monotonic() < end
         time.sleep(0.01)
-    pytest.fail(f"nothing was written: {running.communicate()}")
+    return path
 
 
 def failed(running: subprocess.Popen[str]) -> str:
     """Return the one line of a run that ended with status 1."""
-    out, errors = running.communicate(timeout=60)
+    out, errors = running.communicate(timeout=280)
     assert running.returncode == 1, errors
     assert out == ""
     assert errors.count("\n") == 1, errors
@@ -84,7 +79,7 @@ def full(path: Path) -> Callable[[], object]:
 
 
 def locked(path: Path) -> Callable[[], object]:
-    other = sqlite3.connect(path, isolation_level=None)
+    other = sqlite3.connect(path, timeout=60, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     return other.close
 
@@ -93,7 +88,7 @@ def renamed(path: Path) -> Callable[[], object]:
     """Take a table away, as another program might."""
 
     def alter(statement: str) -> None:
-        with closing(sqlite3.connect(path, timeout=10)) as other:
+        with closing(sqlite3.connect(path, timeout=60)) as other:
             other.execute(statement)
 
     alter("ALTER TABLE bars RENAME TO theirs")
@@ -127,7 +122,7 @@ def log_removed(path: Path) -> Callable[[], object]:
 
 def damaged(path: Path) -> Callable[[], object]:
     """Overwrite everything but the first page; it is brought back as the user would, from a copy."""
-    with closing(sqlite3.connect(path, timeout=10, isolation_level=None)) as other:
+    with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as other:
         while True:
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             other.execute("BEGIN IMMEDIATE")
@@ -188,8 +183,10 @@ def test_a_store_that_fails_is_one_line_and_nothing_is_lost(
     name: str, tape: Path, wanted: dict[str, Any], start_market: Start, run_market: Flow, tables: Tables, tmp_path: Path
 ) -> None:  # fmt: skip
     patch, spoil, said = FAILURES[name]
-    running = start_market(tmp_path, [tape], *RECOVERY, patch=patch + SLOWLY, **SETTINGS)
+    allow(tmp_path, SOME)
+    running = start_market(tmp_path, [tape], *RECOVERY, patch=patch + GATED, **SETTINGS)
     mend = spoil(begun(running, tmp_path))
+    allow(tmp_path, ALL)
     assert said in failed(running)
     mend()
     ended = run_market(tmp_path, [tape], *RECOVERY, **SETTINGS)
@@ -211,15 +208,21 @@ def test_a_file_that_may_grow_no_more_is_one_line(
 def test_a_writer_that_holds_the_lock_for_a_while_is_waited_for(
     tape: Path, wanted: dict[str, Any], start_market: Start, tables: Tables, tmp_path: Path
 ) -> None:
-    running = start_market(tmp_path, [tape], patch=SLOWLY, **SETTINGS)
+    allow(tmp_path, SOME)
+    patient = "import connectors.sqlite_schema as s\ns.BUSY_SECONDS = 250.0\n"
+    running = start_market(tmp_path, [tape], patch=patient + GATED, **SETTINGS)
     path = begun(running, tmp_path)
-    for _ in range(3):
+    for part in (2, 3, 4):
+        before = records_written(tmp_path)
         release = locked(path)
+        allow(tmp_path, part * SOME)
         time.sleep(0.7)
         assert running.poll() is None
+        assert records_written(tmp_path) == before
         release()
-        time.sleep(0.05)
-    assert running.communicate(timeout=60) == ("", "")
+        until_further(running, tmp_path, before)
+    allow(tmp_path, ALL)
+    assert running.communicate(timeout=280) == ("", "")
     assert running.returncode == 0
     assert tables(path) == wanted
 
@@ -227,11 +230,13 @@ def test_a_writer_that_holds_the_lock_for_a_while_is_waited_for(
 def test_a_store_that_is_replaced_by_another_is_one_line(
     tape: Path, start_market: Start, tmp_path: Path
 ) -> None:
-    running = start_market(tmp_path, [tape], patch=SLOWLY, **SETTINGS)
+    allow(tmp_path, SOME)
+    running = start_market(tmp_path, [tape], patch=GATED, **SETTINGS)
     path = begun(running, tmp_path)
     with closing(sqlite3.connect(tmp_path / "other.db")) as other:
         other.execute("CREATE TABLE something (x)")
     (tmp_path / "other.db").replace(path)
+    allow(tmp_path, ALL)
     assert "was removed or replaced" in failed(running)
     with closing(sqlite3.connect(path)) as other:
         assert [row[0] for row in other.execute("SELECT name FROM sqlite_master")] == ["something"]

@@ -34,7 +34,7 @@ def start(folder: Path, name: str, *flags: str, plain: Any = None, **settings: s
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=280)
     return process.returncode, told
 
 
@@ -101,7 +101,7 @@ def test_a_killed_run_that_is_resumed_gives_the_same(folder: Path, usual: dict[s
     subprocess.run([sys.executable, "-m", "bytewax.recovery", str(recovery), "1"], check=True)
     flags = ("-r", str(recovery), "-s", "0", "-b", "0")
     process = start(folder, "crash.db", *flags, SOURCE__BATCH_RECORDS="60")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 280
     while time.monotonic() < deadline and process.poll() is None:
         try:
             some = stored(folder / "crash.db")["counters"]
@@ -111,7 +111,7 @@ def test_a_killed_run_that_is_resumed_gives_the_same(folder: Path, usual: dict[s
             break
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=280)
     done = dict(stored(folder / "crash.db")["counters"])["records"]
     assert done > 0
     assert flow(folder, "crash.db", *flags, SOURCE__BATCH_RECORDS="60") == usual

@@ -59,13 +59,13 @@ def test_a_topic_gives_what_a_file_gives(broker: Any, tmp_path: Path) -> None:
     tapewatch(*_SIMULATE, "--topic", "payments-test", "--brokers", broker.address, "--partitions", "1")
     producer = ck.Producer({"bootstrap.servers": broker.address})
     producer.produce("payments-test", b'{"transaction_id": "x", "amount": -1}', b"u")
-    producer.flush(30)
+    producer.flush(200)
     hidden = {
         "TRANSACTIONS__PSEUDONYMISE": "true",
         "TRANSACTIONS__PSEUDONYM_KEY": "sixteen-or-more-characters",
     }
     file = flow(tmp_path / "file.db", TRANSACTIONS__SOURCE__PATHS=f'["{tmp_path / "p.jsonl"}"]', **hidden)
-    assert file.communicate(timeout=120)[1] == ""
+    assert file.communicate(timeout=280)[1] == ""
     topic = flow(
         tmp_path / "topic.db",
         TRANSACTIONS__SOURCE__KIND="kafka",
@@ -74,13 +74,13 @@ def test_a_topic_gives_what_a_file_gives(broker: Any, tmp_path: Path) -> None:
         **hidden,
     )
     wanted = counters(tmp_path / "file.db")["records"]
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 280
     found: dict[str, int] = {}
     while time.monotonic() < deadline and (found.get("records"), found.get("dead_letters")) != (wanted, 1):
         time.sleep(0.2)
         found = counters(tmp_path / "topic.db")
     topic.send_signal(signal.SIGTERM)
-    assert topic.communicate(timeout=60)[1] == ""
+    assert topic.communicate(timeout=280)[1] == ""
     assert topic.returncode == 0
     assert counters(tmp_path / "topic.db") == {"records": wanted, "dead_letters": 1}
     assert anomalies(tmp_path / "topic.db") == anomalies(tmp_path / "file.db") != []

@@ -79,9 +79,9 @@ def killed_and_resumed(
     for _ in range(_KILLED_AFTER_LINES):
         assert process.stdout.readline()
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=280)
     process = start(folder, "unused.db", *flags, plain=plain, **settings)
-    out, told = process.communicate(timeout=120)
+    out, told = process.communicate(timeout=280)
     assert (process.returncode, told) == (0, "")
     return [orjson.loads(line) for line in out.splitlines()]
 
