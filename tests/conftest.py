@@ -19,6 +19,7 @@ import pytest
 from connectors.dbn_writer import metadata, write_dbn
 from tapewatch.documents import ANOMALY_FIELDS, BAR_FIELDS
 from tapewatch.records import EARLIEST, Array, Tape
+from tests.examples import tried
 from tests.forked_python import run_python
 from tests.made_trades import SYMBOLS, random_trades, tapes_of
 from tests.market_line import Line
@@ -31,7 +32,7 @@ _PATIENT: dict[str, Any] = {
         hypothesis.HealthCheck.function_scoped_fixture,
     ],
 }
-hypothesis.settings.register_profile("patient", **_PATIENT)
+hypothesis.settings.register_profile("patient", max_examples=tried(100), **_PATIENT)
 # Whether a change lands is not left to chance: there the same examples are tried every time, elsewhere new ones.
 hypothesis.settings.register_profile("landing", derandomize=True, **_PATIENT)
 required = os.environ.get("TAPEWATCH_REQUIRE_SERVICES") == "1"

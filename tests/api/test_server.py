@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,9 @@ import orjson
 import pytest
 from websockets.sync.client import connect
 
+from api.__main__ import main
 from connectors.dbn_writer import write_dbn
 from connectors.market_simulator import MarketSimulation, simulate
-from tests.forked_python import run_python
 
 serving: Any = import_module("tests.api.serving")
 
@@ -39,10 +41,15 @@ def ask(url: str, body: object = None, **headers: str) -> tuple[int, Any]:
 
 def refused(folder: Path, *arguments: str, **settings: str) -> str:
     """Return the one line with which the server refuses to start."""
-    program = "import runpy; runpy.run_module('api', run_name='__main__')"
-    done = run_python(program, *arguments, cwd=folder, env=serving.environment(**settings), timeout=200)
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
+    out, errors = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
+        patch.chdir(folder)
+        patch.setattr(os, "environ", serving.environment(**settings))
+        patch.setattr(sys, "argv", ["api", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert (ended.value.code, out.getvalue()) == (2, "")
+    (line,) = errors.getvalue().splitlines()
     assert line.startswith("tapewatch: ")
     return line
 

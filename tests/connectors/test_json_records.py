@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from connectors.json_records import JsonRecords
 from tapewatch.errors import DamagedError, UserError
 from tapewatch.records import MINUTE, UNDEF_PRICE, UNDEF_SIZE, UNDEF_TIME
+from tests.examples import tried
 
 NS = 1381132800464165000
 ISO = "2013-10-07T08:00:00.464165000Z"
 FLAT = {"ts_recv": NS, "ts_event": NS, "symbol": "SPY", "price": 167.41, "size": 100, "sequence": 1}
 databento: Any = import_module("tests.connectors.databento_encodings")
 
-_SLOW = settings(deadline=None)
+_SLOW = settings(max_examples=tried(60), deadline=None)
 
 
 def _file(folder: Path, *lines: object, name: str = "a.jsonl") -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +17,7 @@ from pydantic import SecretStr
 from connectors.kibana import ndjson, saved_objects, upload
 from tapewatch.errors import UserError
 from tapewatch.settings_elasticsearch import ElasticsearchSettings
+from tests import forked_python
 
 COUNT = len(saved_objects("tapewatch"))
 Answer = Callable[[BaseHTTPRequestHandler, bytes], tuple[int, bytes]]
@@ -129,10 +129,7 @@ def test_what_kibana_refuses_is_one_line_without_secrets(
 def tapewatch(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TAPEWATCH_")}
     named = {f"TAPEWATCH_SINKS__ELASTICSEARCH__{name.upper()}": value for name, value in settings.items()}
-    command = [sys.executable, "-c", "from tapewatch.cli import main; main()", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env={**kept, **named}, capture_output=True, text=True, check=False, timeout=280
-    )
+    return forked_python.tapewatch(*arguments, cwd=folder, env={**kept, **named})
 
 
 def test_the_command(tmp_path: Path, kibana: Callable[[Answer], Kibana]) -> None:

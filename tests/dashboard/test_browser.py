@@ -285,16 +285,15 @@ def test_a_flow_is_started_and_stopped(page: Any, folder: Path) -> None:
     eventually(stop.count, 0)
 
 
-def test_every_page_fits_a_phone(browser: Any, folder: Path) -> None:
-    with served.served(folder, dashboard__control="true") as url:
-        for page in opened(browser, url, is_mobile=True, has_touch=True):
-            page.set_viewport_size({"width": 390, "height": 800})
-            views = ("/models", "/models?view=Curves", "/models?view=Cards", "/models?view=Drift")
-            for path in ("/", "/anomalies", "/review", *views, "/control", f"/anomalies?id={90:032x}"):
-                go(page, path)
-                page.wait_for_timeout(1000)
-                wide = page.evaluate("document.documentElement.scrollWidth")
-                assert wide <= 390, path
+def test_every_page_fits_a_phone(browser: Any, only_read: str) -> None:
+    for page in opened(browser, only_read, is_mobile=True, has_touch=True):
+        page.set_viewport_size({"width": 390, "height": 800})
+        views = ("/models", "/models?view=Curves", "/models?view=Cards", "/models?view=Drift")
+        for path in ("/", "/anomalies", "/review", *views, "/control", f"/anomalies?id={90:032x}"):
+            go(page, path)
+            page.wait_for_timeout(1000)
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= 390, path
 
 
 def test_without_the_password_nothing_is_shown(browser: Any, folder: Path) -> None:

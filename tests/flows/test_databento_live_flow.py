@@ -40,7 +40,7 @@ _OF_CONNECTIONS = {"disconnections", "gateway_errors", "slow_reader_warnings"}
 @pytest.fixture(scope="module")
 def tape(trades: Any) -> Array:
     """Return three days of trades with a few unfit ones among them, and many that are identical."""
-    records: Array = trades(21, count=30_000, instruments=8)
+    records: Array = trades(21, count=15_000, instruments=8)
     records = np.repeat(records, np.random.default_rng(2).integers(1, 4, len(records)))
     records["price"][::1_000] = 2**63 - 1
     records["size"][7::1_000] = 0
@@ -202,7 +202,7 @@ def test_a_run_resumed_under_another_gateway_that_selects_by_receipt_changes_not
 def test_records_that_are_really_missing_are_a_gap_that_is_not_judged_across(
     tape: Array, write: Any, start_market: Start, run_market: Flow, tmp_path: Path
 ) -> None:
-    first, behind = 30_000, 33_000
+    first, behind = 15_000, 16_500
     with gateway(tape, scripts=[Script(until=first), Script(aged=behind)]) as serving:
         running = start_market(tmp_path, [], **live(serving.port))
         until(running, tmp_path, len(tape) - behind + first)

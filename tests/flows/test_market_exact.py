@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import subprocess
 from collections.abc import Callable
 from functools import lru_cache
@@ -40,7 +41,7 @@ SETTINGS: dict[str, object] = {
 def tape(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Return two files of one simulated dataset, three days in all; the second day is in both halves."""
     folder = tmp_path_factory.mktemp("tape")
-    session = simulate(MarketSimulation(symbols=6, minutes=3 * 390, seed=11, trades_per_minute=12))
+    session = simulate(MarketSimulation(symbols=4, minutes=3 * 390, seed=11, trades_per_minute=8))
     days = session.records["ts_recv"] // DAY
     middle = np.unique(days)[1]
     odd = session.records["sequence"] % 2 == 1
@@ -52,14 +53,18 @@ def tape(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def wanted(
-    tape: list[Path], run_market: Flow, tables: Tables, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, list[Any]]:
-    """Return the results of a plain run."""
+def plain(tape: list[Path], run_market: Flow, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the results database of a plain run."""
     folder = tmp_path_factory.mktemp("plain")
     ended = run_market(folder, tape, **SETTINGS)
     assert (ended.returncode, ended.stderr) == (0, "")
-    results = tables(folder / "results.db")
+    return folder / "results.db"
+
+
+@pytest.fixture(scope="module")
+def wanted(plain: Path, tables: Tables) -> dict[str, list[Any]]:
+    """Return the results of a plain run."""
+    results = tables(plain)
     models = {"half_space_trees", "isolation_forest", "autoencoder"}
     assert {row[4] for row in results["anomalies"]} >= {"high_volume", "block_trade", *models}
     assert len(results["anomalies"]) > 20
@@ -67,19 +72,18 @@ def wanted(
     return results
 
 
+#: Beside that one run after the other has another seed of hashes, as `run_python` starts them.
 VARIANTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "-w 2": (["-w", "2"], {}),
     "-w 3": (["-w", "3"], {}),
     "batches of 777": ([], {"source__batch_records": "777"}),
     "one batch": (["-w", "2"], {"source__batch_records": "4000000"}),
-    "two of eight shards": (["-w", "2"], {"shards": "8"}),
     "seven shards": (["-w", "2"], {"shards": "7"}),
-    "another hash seed": ([], {"env": {"PYTHONHASHSEED": "12345"}}),
 }
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_workers_batches_shards_and_hash_seeds_change_nothing(
+def test_workers_batches_and_shards_change_nothing(
     name: str, tape: list[Path], wanted: dict[str, Any], run_market: Flow, tables: Tables, tmp_path: Path
 ) -> None:
     args, settings = VARIANTS[name]
@@ -108,10 +112,10 @@ def test_two_processes_give_the_same_results(
 
 
 def test_running_again_into_the_same_store_changes_nothing(
-    tape: list[Path], wanted: dict[str, Any], run_market: Flow, tables: Tables, tmp_path: Path
+    tape: list[Path], plain: Path, wanted: dict[str, Any], run_market: Flow, tables: Tables, tmp_path: Path
 ) -> None:
-    for _ in range(2):
-        assert run_market(tmp_path, tape, **SETTINGS).returncode == 0
+    shutil.copy(plain, tmp_path)
+    assert run_market(tmp_path, tape, **SETTINGS).returncode == 0
     assert tables(tmp_path / "results.db") == wanted
 
 
@@ -121,7 +125,7 @@ def test_two_datasets_in_one_run_are_what_each_is_alone(
     """Two tapes that overlap in time; what an id does not tell apart is the instrument's id and symbol."""
     paths = []
     for seed, name in enumerate(("EQUS.MINI", "GLBX.MDP3")):
-        records = trades(seed, count=20_000)
+        records = trades(seed, count=8_000)
         records["instrument_id"] += 20 * seed
         paths.append(write(tmp_path / f"{name}.dbn.zst", records, dataset=name))
     results = []

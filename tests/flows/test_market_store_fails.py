@@ -21,18 +21,18 @@ Tables = Callable[[Path], dict[str, list[Any]]]
 SETTINGS: dict[str, object] = {
     "alerts__per_key_per_day": "5",
     "sinks__bars": ["1s", "1m"],
-    "source__batch_records": "300",
+    "source__batch_records": "150",
     "detectors__high_volume__baseline_windows": "10",
     "detectors__high_volume__width": "10s",
 }
 RECOVERY = ["-r", "rec", "-s", "0", "-b", "0"]
 #: What is read before something happens to the store, and all there is.
-SOME, ALL = 1_500, 1 << 40
+SOME, ALL = 750, 1 << 40
 
 
 @pytest.fixture(scope="module")
 def tape(trades: Any, write: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path: Path = write(tmp_path_factory.mktemp("tape") / "day.dbn", trades(5, count=12_000, days=2))
+    path: Path = write(tmp_path_factory.mktemp("tape") / "day.dbn", trades(5, count=6_000, days=2))
     return path
 
 
@@ -152,7 +152,7 @@ opened = s.open_for_writing
 def limited(path):
     connection = opened(path)
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
-    connection.execute(f"PRAGMA max_page_count = {pages + 40}")
+    connection.execute(f"PRAGMA max_page_count = {pages + 20}")
     return connection
 s.open_for_writing = limited
 """
@@ -198,7 +198,7 @@ def test_a_file_that_may_grow_no_more_is_one_line(
     tape: Path, wanted: dict[str, Any], start_market: Start, run_market: Flow, tables: Tables, tmp_path: Path
 ) -> None:
     """Without a recovery store, which would be the first to grow too large, and is Bytewax's own."""
-    patch = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
+    patch = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))\n"
     line = failed(start_market(tmp_path, [tape], patch=patch, **SETTINGS))
     assert "full; make room" in line or "look after the disk" in line
     assert run_market(tmp_path, [tape], **SETTINGS).returncode == 0

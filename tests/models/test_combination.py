@@ -40,7 +40,7 @@ def test_the_same_seed_makes_the_same_files(tape: Path, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         train(
-            "tail_combination", [tape], tmp_path / folder, 5, simulated=(), effort={"trees": 12, "times": 4}
+            "tail_combination", [tape], tmp_path / folder, 5, simulated=(), effort={"trees": 12, "times": 2}
         )
     for suffix in ("onnx", "json", "png"):
         first, second = ((tmp_path / folder / f"tail_combination.{suffix}").read_bytes() for folder in "ab")

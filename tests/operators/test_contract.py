@@ -19,6 +19,7 @@ from connectors.market_simulator import MarketSimulation, simulate
 from operators.detector import Detector
 from operators.detectors import KNOWN
 from tapewatch.records import DAY, LARGEST_PRICE, MINUTE, SECOND, TRADE, Array
+from tests.examples import tried
 
 fed: Any = import_module("tests.operators.detector_feed")
 
@@ -78,7 +79,7 @@ def test_the_same_tape_gives_the_same_scores(detector: Detector) -> None:
 
 
 @every_detector
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=tried(12), deadline=None)
 @given(cuts=st.lists(st.integers(0, 9_000), min_size=1, max_size=25), resumed=st.booleans())
 def test_any_cut_gives_the_same_scores_also_with_snapshots_between(
     detector: Detector, cuts: list[int], resumed: bool
@@ -208,7 +209,7 @@ def absurd(rng: np.random.Generator, count: int) -> Array:
 
 
 @every_detector
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(tried(3)))
 def test_absurd_input_neither_crashes_nor_poisons(detector: Detector, seed: int) -> None:
     rng = np.random.default_rng(seed)
     feed = fed.Feed(detector, 1e-9).feed(absurd(rng, 1_500), [400, 401])

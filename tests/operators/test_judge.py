@@ -224,7 +224,7 @@ def test_there_are_anomalies_of_all_kinds_and_some_are_taken_back(
             break
         records = trades(seed, jitter_ns=jitter_ns)
         found = line(judging(), 2)
-        for tape in tapes(records, list(range(0, 1500, 25))):
+        for tape in tapes(records, list(range(0, 1500, 50))):
             found.feed(tape)
             found.end()
         detectors |= {row[4] for row in found.store.anomalies.values()}

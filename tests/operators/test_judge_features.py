@@ -14,6 +14,7 @@ from operators.online import HalfSpaceTrees
 from operators.pretrained import Autoencoder, IsolationForest
 from operators.scale import Scale
 from tapewatch.records import Tape
+from tests.examples import tried
 
 _QUICK = Scale(
     lowest=-5, octaves=13, shape=0.0, spread=0.2, prior_peaks=5, warm_up=10,
@@ -63,7 +64,7 @@ cases = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=tried(12), deadline=None)
 @given(
     case=cases,
     cuts=st.lists(st.integers(0, 1500), max_size=20),

@@ -26,7 +26,7 @@ def trees(**settings: Any) -> HalfSpaceTrees:
     return HalfSpaceTrees(**{"window_size": 20, "n_trees": 10, "height": 6, "drift_delta": 0.0, **settings})
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=tried(10), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_scores_are_those_of_a_river_model_per_instrument(seed: int) -> None:
     from river.anomaly import HalfSpaceTrees as Rivers

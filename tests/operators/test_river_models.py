@@ -16,6 +16,7 @@ from operators.detectors import detectors
 from operators.river_models import River
 from tapewatch import stopping
 from tapewatch.errors import UserError
+from tests.examples import tried
 
 make: Any = import_module("tests.operators.made_bars")
 pytest.importorskip("river")
@@ -57,7 +58,7 @@ def test_scores_come_from_a_model_of_ones_own(model: str) -> None:
     assert scores.tobytes() == np.concatenate([alone, alone]).tobytes()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=tried(10), deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     at=st.lists(st.integers(0, 2500), max_size=6),

@@ -84,7 +84,7 @@ def test_bars_are_measured_beside_baselines(tape: Path, tmp_path: Path) -> None:
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "has 300 one-minute bars or more" in line
-    session = simulate(MarketSimulation(symbols=1, minutes=700, seed=8, anomalies=()))
+    session = simulate(MarketSimulation(symbols=1, minutes=420, seed=8, anomalies=()))
     write_dbn(tmp_path / "long.dbn.zst", session.records, session.symbols)
     (tmp_path / "out").mkdir()
     done = evaluate(
