@@ -17,7 +17,7 @@ from tapewatch.settings import Settings
 #: Requests and streams at one time; more are answered with 503 at once.
 _MOST_AT_ONCE = 200
 #: Seconds that open requests have to finish once the server is to end.
-_GRACE_SECONDS = 5
+_GRACE_SECONDS = 20
 
 
 def serve(settings: Settings) -> None:

@@ -23,7 +23,7 @@ FIRST_DELAY, LONGEST_DELAY = 0.25, 30.0
 #: What keeps failing for the same reason is told again after as many seconds.
 _TOLD_AGAIN = 600.0
 #: A session that ends so soon after an error has ended because of it.
-_CONSEQUENCE_SECONDS = 5.0
+_CONSEQUENCE_SECONDS = 30.0
 _TO_THE_GATEWAY = int(ErrorCode.CONNECTION_LIMIT_EXCEEDED), int(ErrorCode.INTERNAL_ERROR)
 _LOSSES = int(ErrorCode.SKIPPED_RECORDS_AFTER_SLOW_READING), int(ErrorCode.REPLAY_DATA_AGED_OUT)
 _SLOW = int(SystemCode.SLOW_READER_WARNING)

@@ -90,10 +90,7 @@ def test_amounts_are_filtered_and_lead_to_a_user(paying: Any) -> None:
     points = page.locator("[data-testid=stVegaLiteChart]").nth(1).locator("svg path[aria-label*='amount']")
     points.first.wait_for()
     link = page.get_by_text("Against what is usual for")
-    page.wait_for_selector(served.DRAWN)
-    page.wait_for_timeout(1500)
-    pages.click_until(lambda: points.last.click(force=True), link.count)
-    link.click()
+    pages.follow(page, page.reload, points.last, link)
     page.wait_for_url("**/users?*")
     page.get_by_text("Newest anomalies").wait_for()
 
