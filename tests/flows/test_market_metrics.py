@@ -63,7 +63,7 @@ def standing(metrics: dict[tuple[str, ...], float]) -> dict[str, int]:
 def test_what_is_told_is_what_is_stored_over_two_runs(
     write: Any, start_market: Start, tables: Tables, tmp_path: Path
 ) -> None:
-    records = simulate(MarketSimulation(symbols=3, minutes=90, seed=2)).records
+    records = simulate(MarketSimulation(symbols=4, minutes=120, seed=2)).records
     half = len(records) * 2 // 3
     paths = [tmp_path / "a.dbn", tmp_path / "b.dbn"]
     (tmp_path / "rec").mkdir()
