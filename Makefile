@@ -8,6 +8,8 @@ FOUND = $(shell for p in $(PYTHON); do \
 	&& { command -v $$p; break; }; done)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DATA ?=
+# Of which many dates are judged as first days.
+FRESH ?=
 # Labelled payments, those of the tests if they are there.
 PAYMENTS ?= $(wildcard $(addsuffix /transactions/*,$(TAPEWATCH_TEST_DATA)))
 SPEED ?= 60
@@ -79,8 +81,8 @@ quality: $(VENV)/.dev ## alarm budget and recall on simulated sessions, into doc
 evaluate: $(VENV)/.dev ## detectors and baselines on bars: make evaluate DATA="a.parquet b.dbn.zst"
 	@$(BIN)/tapewatch evaluate injected --bars $(addprefix --data ,$(DATA)) $(addprefix --seed ,$(SEEDS)) --out docs --json models/injected-bars.json
 
-real: $(VENV)/.dev ## alarms on untouched real days and the worst of them: make real DATA="day.dbn.zst"
-	@$(BIN)/tapewatch evaluate real $(addprefix --data ,$(DATA)) --out docs --json models/real-days.json
+real: $(VENV)/.dev ## alarms on real days: make real DATA="day.dbn.zst" FRESH="day.dbn.zst bars.parquet"
+	@$(BIN)/tapewatch evaluate real $(addprefix --data ,$(DATA)) $(addprefix --fresh ,$(FRESH)) --out docs --json models/real-days.json
 
 dashboard: $(VENV)/.dashboard ## the demo's results in the browser, or those of `sinks.sqlite.path`
 	@if [ -z "$$TAPEWATCH_SINKS__SQLITE__PATH" ] && [ -f demo/tapewatch.db ]; then \

@@ -6,7 +6,7 @@ evaluate injected`` prints the tables, ``make quality`` makes those of ``docs/qu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from operators.detectors import detectors
 from operators.judge import Judge, JudgeSettings
 from operators.shards import Splitter
 from tapewatch.documents import Anomaly
-from tapewatch.records import DAY, HOUR, MINUTE
+from tapewatch.records import DAY, HOUR, MINUTE, Tape
 
 KINDS = ("high_volume", "block_trade")
 #: Sizes at which the detectors have to find at least 95 %.
@@ -118,9 +118,14 @@ def judged(session: Session, settings: JudgeSettings) -> list[Anomaly]:
     settings
         What to judge with.
     """
+    return judged_tapes(tapes_of_session(session), settings)
+
+
+def judged_tapes(tapes: Iterable[Tape], settings: JudgeSettings) -> list[Anomaly]:
+    """Return the anomalies that the flow's own operators find in the batches of one source partition."""
     splitter, bars, judge = Splitter(1), WindowedBars(settings.widths, settings.lateness_ns), Judge(settings)
     found: dict[str, Anomaly] = {}
-    for tape in tapes_of_session(session):
+    for tape in tapes:
         for part in splitter.split(tape):
             for results in judge.on_batch(bars.on_batch(part)):
                 found.update({anomaly.id: anomaly for anomaly in results.anomalies})

@@ -28,7 +28,7 @@ from operators.detector import (
 )
 from operators.recent import BlockSums, Joined, at_places, latest
 from operators.scale import Scale
-from operators.thin_trading import Rhythm
+from operators.thin_trading import Rhythm, told_from
 from tapewatch.records import MINUTE, PRICE_SCALE, TRADE, Array, Int64s
 
 #: Prints on either side of a print that its price is held against.
@@ -147,7 +147,15 @@ class _BadTicksLogic:
         # Where prices move tick by tick little lies beyond the body, and its tail says little.
         most = 100.0 - 50.0 * np.sqrt(BadTicks.least / np.fmax(score, BadTicks.least))
         forced = over if self._limits else None
-        return Scores(score, forced, {"before": before, "after": after}, judged, at, most=most, thin=thin)
+        return Scores(
+            score,
+            forced,
+            {"before": before, "after": after},
+            judged,
+            at,
+            most=most,
+            told_from=told_from(thin),
+        )
 
     def _grow(self, rows: int) -> None:
         self._prices, self._times = grown(self._prices, rows), grown(self._times, rows)

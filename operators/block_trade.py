@@ -2,19 +2,25 @@
 
 The score is the size itself, in the instrument's units. Sizes have fat tails, so what is unusual is left to
 the calibration: empirical body, generalised Pareto tail, per instrument. What is as large as the opening and
-closing prints of the days before (`operators.crosses`), and comes where these came, has no score.
+closing prints of the days before (`operators.crosses`), and comes where these came, has no score. On its
+first day an instrument has none to be held against: at the official opening and close of its session
+(`operators.official_hours`) only what is severe is told.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import BeforeValidator, Field, field_validator
 
 from operators.crosses import Crosses
 from operators.detector import Detector, Explanation, Logic, Scores, Segments, amount
+from operators.official_hours import US_STOCKS, Hours, OfficialHours
 from operators.scale import Scale
-from tapewatch.records import SECOND
+from operators.thin_trading import LEAST_AT_FIRST
+from tapewatch.records import SECOND, Floats, Int64s
+from tapewatch.settings import from_json
 
 #: A print is like those of the days before from this part of the largest of them up to this many times it.
 _ALIKE = 1 / 8, 2.0
@@ -30,11 +36,23 @@ class BlockTrade(Detector):
         octaves=32,
         shape=0.45,
         spread=0.5,
-        prior_peaks=200,
+        prior_peaks=400,
         warm_up=400,
         heaviest=0.6,
-        learned=3.0,
+        restraint=0.25,
     )
+
+    #: Patterns of datasets by the official hours of these.
+    sessions: Annotated[dict[str, list[str]], BeforeValidator(from_json)] = Field(
+        default_factory=lambda: {"09:30-16:00 America/New_York": list(US_STOCKS)}
+    )
+
+    @field_validator("sessions")
+    @classmethod
+    def _are_hours(cls, sessions: dict[str, list[str]]) -> dict[str, list[str]]:
+        for text in sessions:
+            Hours.parsed(text)
+        return sessions
 
     @property
     def gap_ns(self) -> int:
@@ -43,14 +61,15 @@ class BlockTrade(Detector):
 
     def build(self, resume: dict[str, Any] | None) -> Logic:
         """Return the logic."""
-        return _BlockTradeLogic(resume)
+        return _BlockTradeLogic(self.sessions, resume)
 
 
 class _BlockTradeLogic:
     """What opening and closing prints were like; all else is the calibration's."""
 
-    def __init__(self, resume: dict[str, Any] | None) -> None:
+    def __init__(self, sessions: dict[str, list[str]], resume: dict[str, Any] | None) -> None:
         self._crosses = Crosses(None if resume is None else resume["crosses"])
+        self._hours = OfficialHours(sessions, None if resume is None else resume["hours"])
 
     def score(self, segments: Segments, *, learn: bool = True) -> Scores:
         reached = segments.times if segments.reached is None else segments.reached
@@ -61,7 +80,17 @@ class _BlockTradeLogic:
         for i in np.flatnonzero(usual).tolist():
             stretch = score[begin[i] : begin[i + 1] if i + 1 < len(begin) else len(score)]
             stretch[(stretch > least * usual[i]) & (stretch <= most * usual[i])] = np.nan
-        return Scores(score, None, {})
+        return Scores(score, None, {}, told_from=self._told_from(segments, begin, reached))
+
+    def _told_from(self, segments: Segments, begin: Int64s, reached: Int64s) -> Floats | None:
+        edges = self._hours.at_first_edges(segments, begin, reached)
+        if not len(edges):
+            return None
+        least = np.zeros(len(reached))
+        ends = np.append(begin, len(reached))
+        for i in edges.tolist():
+            least[ends[i] : ends[i + 1]] = LEAST_AT_FIRST
+        return least
 
     def explain(self, item: np.void, key: str, scores: Scores, index: int, threshold: float) -> Explanation:
         size, price = int(item["size"]), int(item["price"]) / 1e9
@@ -77,4 +106,4 @@ class _BlockTradeLogic:
         )
 
     def snapshot(self) -> dict[str, Any]:
-        return {"crosses": self._crosses.snapshot()}
+        return {"crosses": self._crosses.snapshot(), "hours": self._hours.snapshot()}

@@ -7,7 +7,7 @@ the score that is exceeded ``budget`` times on a day of that instrument; who spe
 for rarer scores at once.
 
 Fits are renewed only where the instrument's own data says so (a number of observations, a new UTC day, a
-further alarm), the counts are integers, and alarms are learned as little larger than the threshold, so
+further alarm), the counts are integers, and alarms are learned as if at the threshold, so
 the result is the same for any cut of the input, and an anomaly does not teach that it is normal.
 """
 
@@ -184,7 +184,7 @@ class Calibration:
         one before: it is judged by a new fit. Return which do.
         """
         ended = np.zeros(len(row), bool)
-        limit, learned = self._rows["threshold"][row], self._scale.learned
+        limit = self._rows["threshold"][row]
         for i in np.flatnonzero(_highest(scores, begin, until) >= limit).tolist():
             known, threshold = self._rows[row[i]], float(limit[i])
             at = int(begin[i]) + np.flatnonzero(scores[begin[i] : until[i]] >= threshold)
@@ -195,15 +195,11 @@ class Calibration:
             if len(opening) > allowed:
                 until[i], ended[i] = at[opening[allowed]], True
                 at, reached = at[: opening[allowed]], reached[: opening[allowed] + 1]
-            size = np.full(len(at), threshold)
             if len(opening) and allowed:
-                # Within the budget it may be an anomaly; beyond, the instrument is like that.
-                beyond = known["alarms_today"] >= self._budget
-                size[opening[0]] *= learned**2 if beyond else learned
                 known["alarms_today"] += 1
                 known["spent_since"] = 1
             known["alarmed_at"] = reached[-1]
-            bins[at] = np.minimum(bins[at], self._scale.bin_of(size))
+            bins[at] = np.minimum(bins[at], self._scale.bin_of(np.full(len(at), threshold)))
             found.alarm[at], found.threshold[at] = True, threshold
             found.severity[at] = self.severity(np.full(len(at), row[i]), scores[at])
         return ended

@@ -109,8 +109,8 @@ class Scores:
         Of forced items: the least severity each has, if not 50.
     most
         The most severity each item can have, if not 100.
-    thin
-        Records in thin trading (`operators.thin_trading`), bool, or None: told only where they are severe.
+    told_from
+        Of records: the severity from which on each is told, 0 where any is enough; None if it is everywhere.
     """
 
     score: Floats
@@ -121,7 +121,7 @@ class Scores:
     since: Int64s | None = None
     least: Floats | None = None
     most: Floats | None = None
-    thin: Array | None = None
+    told_from: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,13 @@ from operators.early import EarlyLog, Outcome
 from operators.features import SharedFeatures
 from operators.incidents import Ahead, Alarm, Incidents
 from operators.tables import bar_tables, late_table
-from operators.thin_trading import LEAST_SEVERITY, ThinTrading
+from operators.thin_trading import ThinTrading
 from tapewatch.documents import Early, Results, ScoreTable
 from tapewatch.log import log
 from tapewatch.records import HOUR, Array, Floats
 from tapewatch.settings import WIDTHS, Width
 
-STATE_VERSION = 7
+STATE_VERSION = 8
 #: What each detector makes of the bars of one width, by its name: severities and scores.
 _Opinions: TypeAlias = dict[str, dict[str, tuple[Floats, Floats]]]
 #: The bars of one width, and the least severity of what is told of each.
@@ -169,10 +169,12 @@ class Judge:
         scores = self._logics[detector.id].score(segments)
         if scores.judged is None or scores.decided is None:
             verdicts = self._judge(detector, segments, scores)
+            if scores.told_from is not None:
+                verdicts = _of_note(verdicts, scores.told_from, scores.most)
             return Judged(detector, order, segments, scores, verdicts, batch.reached)
         verdicts = self._judge(detector, scores.judged, scores)
-        if scores.thin is not None:
-            verdicts = _of_note(verdicts, np.where(scores.thin, LEAST_SEVERITY, 0.0), scores.most)
+        if scores.told_from is not None:
+            verdicts = _of_note(verdicts, scores.told_from, scores.most)
         known = batch.reached[scores.decided]
         return Judged(detector, order, scores.judged, scores, verdicts, known, scores.decided)
 

@@ -31,8 +31,6 @@ class Scale:
     heaviest
         For tails that are heavy to an unknown degree: the prior's shape is that of the Pareto law with the
         instrument's mean excess, between ``shape`` and this.
-    learned
-        An alarm is learned as no larger than this many times the threshold, beyond the budget its square.
     restraint
         How far below the budget spending on a day is held back from, see `operators.spending.rarity`.
     """
@@ -46,7 +44,6 @@ class Scale:
     usual_threshold: float = 0.0
     prior_observations: float = 0.0
     heaviest: float = 0.0
-    learned: float = 1.0
     restraint: float = 0.0
 
     @property

@@ -21,7 +21,7 @@ import numpy as np
 
 from operators.detector import Explanation, Scores, Segments, grown, limits
 from operators.recent import BlockSums, Joined, at_places, latest
-from operators.thin_trading import RECORDS, Rhythm
+from operators.thin_trading import RECORDS, Rhythm, told_from
 from tapewatch.records import DAY, HOUR, MINUTE, SECOND, TRADE, Array, Floats, Int64s
 
 #: Gaps between records just before and just after a pause that make the near rhythm.
@@ -135,7 +135,9 @@ class SilenceLogic:
         since = due["ts_event"].astype(np.int64) - pause
         score = pause / usual
         score[unknown] = np.nan
-        return Scores(score, over if self._limits else None, details, judged, at, since, thin=thin)
+        return Scores(
+            score, over if self._limits else None, details, judged, at, since, told_from=told_from(thin)
+        )
 
     def _grow(self, rows: int) -> None:
         self._times, self._pauses = grown(self._times, rows), grown(self._pauses, rows)

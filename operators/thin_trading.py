@@ -155,6 +155,11 @@ class Rhythm:
         return beats, limit, begin
 
 
+def told_from(thin: Array) -> Floats:
+    """Return the severity from which on each of some records is told; ``thin`` are those in thin trading."""
+    return np.where(thin, LEAST_SEVERITY, 0.0)
+
+
 def _level(trades: Array) -> Int64s:
     """Return sixteenths of octaves, a logarithm that is the same integer on every machine.
 

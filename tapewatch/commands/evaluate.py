@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tapewatch.commands import evaluate_bars
-from tapewatch.commands.evaluation_files import check, found, save, write
+from tapewatch.commands.evaluation_files import check, found, found_bars, save, write
 from tapewatch.errors import UserError
 
 if TYPE_CHECKING:
@@ -99,14 +99,23 @@ def register(app: typer.Typer) -> None:
             list[str] | None, typer.Option("--data", metavar="PATH…", help="Files or globs to judge.")
         ] = None,
         worst: Annotated[int, typer.Option("--worst", metavar="N", help="Incidents to show.")] = 20,
+        fresh: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--fresh", metavar="PATH", help="Tapes and bars of which many dates are judged as first days."
+            ),
+        ] = None,
         json: _Json = None,
         out: _Out = None,
     ) -> None:
         """Run the market flow over files; show the worst incidents, and what each detector spent.
 
-        Example: tapewatch evaluate real --data day.trades.dbn.zst
+        With --fresh (may be repeated) also what first days cost: each date of trades, and some dates of bars
+        (.parquet or ohlcv-1m), are judged as if nothing had come before.
+
+        Example: tapewatch evaluate real --data day.trades.dbn.zst --fresh day.trades.dbn.zst
         """
-        _real([*(data or []), *(more or [])], worst, json, out)
+        _real([*(data or []), *(more or [])], fresh or [], worst, json, out)
 
     @group.command()
     def transactions(
@@ -170,17 +179,21 @@ def _from_files(patterns: list[str]) -> Source:
     return lambda seed, days: session
 
 
-def _real(patterns: list[str], worst: int, json: Path | None, out: Path | None) -> None:
+def _real(patterns: list[str], fresh: list[str], worst: int, json: Path | None, out: Path | None) -> None:
     if worst < 1:
         raise UserError(f"`--worst` must be at least 1, was {worst}")
-    paths = found(patterns)
+    paths, afresh = found(patterns), found_bars(fresh, "--fresh")
     check(json, out)
+    from models.first_days import first_days
     from models.real_days import real_days, tables
 
     result = real_days(paths, worst)
-    text = tables(result)
+    text, values = tables(result), result.as_json()
+    if afresh:
+        costs = first_days(afresh)
+        text, values = f"{text}\n{costs.table()}", {**values, "first_days": costs.as_json()}
     typer.echo(text, nl=False)
-    save(json, result.as_json())
+    save(json, values)
     if out is not None:
         write(out / "quality-real.md", text)
 

@@ -10,9 +10,12 @@ from tapewatch.errors import UserError
 
 
 def found(
-    patterns: list[str], extensions: Sequence[str] = (), example: str = "day.trades.dbn.zst"
+    patterns: list[str],
+    extensions: Sequence[str] = (),
+    example: str = "day.trades.dbn.zst",
+    option: str = "--data",
 ) -> list[Path]:
-    """Return the files that ``--data`` names; with ``extensions`` those of that kind, otherwise tapes.
+    """Return the files that an option names; with ``extensions`` those of that kind, otherwise tapes.
 
     Raises
     ------
@@ -29,12 +32,12 @@ def found(
     from connectors.chain import EXTENSIONS, find
 
     if not patterns:
-        raise UserError(f"`--data` is missing; name the files to judge, e.g. --data {example}")
-    return find(patterns, "--data", tuple(extensions) or EXTENSIONS, example)
+        raise UserError(f"`{option}` is missing; name the files to judge, e.g. {option} {example}")
+    return find(patterns, option, tuple(extensions) or EXTENSIONS, example)
 
 
-def found_bars(patterns: list[str]) -> list[Path]:
-    """Return the files that ``--data`` names: tapes, and bars as Parquet; none if it names none.
+def found_bars(patterns: list[str], option: str = "--data") -> list[Path]:
+    """Return the files that an option names: tapes, and bars as Parquet; none if it names none.
 
     Raises
     ------
@@ -42,13 +45,13 @@ def found_bars(patterns: list[str]) -> list[Path]:
         If one of them does not exist.
     """
     tapes = [pattern for pattern in patterns if not pattern.endswith(".parquet")]
-    paths = found(tapes) if tapes else []
+    paths = found(tapes, option=option) if tapes else []
     for pattern in patterns:
         if pattern.endswith(".parquet"):
             path = Path(pattern)
             some = [path] if path.is_file() else sorted(path.parent.glob(path.name))
             if not some:
-                raise UserError(f"`--data` names {pattern}, which does not exist")
+                raise UserError(f"`{option}` names {pattern}, which does not exist")
             paths += some
     return sorted(set(paths))
 

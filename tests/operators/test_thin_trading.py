@@ -161,10 +161,10 @@ def test_a_pause_is_in_thin_trading_if_its_neighbours_are() -> None:
         seconds = np.arange(200) * every
         seconds[100:] += 30 * every
         scores = FeedIntegrity().build(None).score(trades_of(seconds))
-        assert scores.thin is not None
+        assert scores.told_from is not None
         assert scores.judged is not None
         at = scores.judged.times == (20_000 * DAY + 14 * HOUR) + (3_600 + int(seconds[100])) * SECOND
-        assert scores.thin[at].tolist() == [thin]
+        assert scores.told_from[at].tolist() == [75.0 if thin else 0.0]
 
 
 def test_a_print_is_in_thin_trading_if_its_neighbours_are() -> None:
@@ -172,8 +172,8 @@ def test_a_print_is_in_thin_trading_if_its_neighbours_are() -> None:
         segments = trades_of(np.arange(200) * every)
         segments.items["price"][3_700] += 10**9
         scores = BadTicks().build(None).score(segments)
-        assert scores.thin is not None
-        assert scores.thin[scores.score.argmax()] == thin
+        assert scores.told_from is not None
+        assert scores.told_from[scores.score.argmax()] == (75.0 if thin else 0.0)
 
 
 @settings(max_examples=tried(10), deadline=None)

@@ -43,6 +43,8 @@ def test_real_prints_and_saves_both_tables(tape: Path, tmp_path: Path) -> None:
         "2",
         "--data",
         str(tape),
+        "--fresh",
+        str(tape),
         "--json",
         str(tmp_path / "r.json"),
         "--out",
@@ -52,6 +54,11 @@ def test_real_prints_and_saves_both_tables(tape: Path, tmp_path: Path) -> None:
     saved = orjson.loads((tmp_path / "r.json").read_bytes())
     assert 1 <= len(saved["worst"]) <= 2
     assert {row["key"] for row in saved["spending"]} == {"SIM001", "SIM002"}
+    first = saved["alarms_per_instrument_day"]
+    assert {(row["source"], row["streams"]) for row in saved["first_days"]} == {("trades", 2)}
+    assert {row["detector"]: row["first"] for row in saved["first_days"]} == {
+        name: rate["first_day"] for name, rate in first.items()
+    }
     assert (tmp_path / "quality-real.md").read_text() == done.stdout
 
 
@@ -61,6 +68,7 @@ def test_real_prints_and_saves_both_tables(tape: Path, tmp_path: Path) -> None:
         (("real",), "`--data` is missing"),
         (("real", "--data", "none.dbn"), "`--data` names none.dbn, which does not exist"),
         (("real", "--data", "{tape}", "--worst", "0"), "`--worst` must be at least 1, was 0"),
+        (("real", "--data", "{tape}", "--fresh", "none.parquet"), "`--fresh` names none.parquet, which does"),
         (("injected", "--seed", "-1"), "`--seed` must be from 0 to"),
         (("injected", "--json", "/nowhere/q.json"), "`--json` is in /nowhere, which is no folder"),
         (("injected", "--out", "nowhere"), "`--out` must be a folder, was nowhere"),
