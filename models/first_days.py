@@ -142,7 +142,9 @@ def _of_trades(paths: Sequence[Path]) -> Iterator[Spent]:
 def _of_bars(path: Path, starts: int) -> Iterator[Spent]:
     source = path.name.split(".")[0]
     for series in series_of_files([path], most=1 << 40):
-        some = list(streams(series, starts))
+        some = streams(series, starts)
+        if not some:
+            continue
         keys = [f"{series.number} {number}" for number in range(len(some))]
         alarms = judged_tapes(_tapes(some, keys), judging())
         names = _names(trades=False, volume=bool(series.bars["volume"].any()))
@@ -157,6 +159,8 @@ def streams(series: Series, starts: int) -> list[Array]:
     begin = np.flatnonzero(np.diff(dates, prepend=-1))
     lengths = np.diff(np.append(begin, len(bars)))
     begin, lengths = begin[lengths >= _BARS], lengths[lengths >= _BARS]
+    if not len(begin):
+        return []
     groups = [
         (int(begin[at]), int(begin[at : at + _DAYS][-1] + lengths[at : at + _DAYS][-1]))
         for at in range(0, max(len(begin) - _DAYS, 0) + 1, _DAYS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from connectors.injections import inject
 from connectors.market_simulator import MarketSimulation, simulate
 from models import first_days as study
 from models.bar_series import MOST_BARS, Series
-from models.first_days import Spent, costs, first_days, streams
+from models.first_days import Cost, Spent, costs, first_days, streams
 from tapewatch.documents import BAR
 from tapewatch.records import DAY, HOUR, MINUTE, PRICE_SCALE, Array
 
@@ -40,7 +41,7 @@ def test_streams_share_no_date_and_leave_out_what_models_were_trained_on() -> No
     series = Series("x", made, len(made) - 6_000)
     some = streams(series, 20)
     dates = [np.unique(part["ts_start"] // DAY).tolist() for part in some]
-    assert len(some) == 16
+    assert len(some) == 17
     assert all(len(one) <= 3 for one in dates)
     assert len({date for one in dates for date in one}) == sum(map(len, dates))
     trained = made["ts_start"][len(made) - MOST_BARS : series.cut]
@@ -52,6 +53,7 @@ def test_a_series_that_is_trained_on_as_a_whole_is_used_as_a_whole() -> None:
     made = bars(7)
     some = streams(Series("x", made, len(made) - 700), 20)
     assert [len(part) for part in some] == [3 * 390, 3 * 390]
+    assert streams(Series("x", made[:99], 50), 20) == []
 
 
 def test_bars_have_alarms_on_first_and_later_days(tmp_path: Path) -> None:
@@ -80,8 +82,13 @@ def test_each_date_of_a_tape_is_a_first_day(tmp_path: Path, monkeypatch: pytest.
         session = inject(session, "block_trade", "SIM002", opens + 3 * HOUR, 400.0, np.random.default_rng(1))
     path = tmp_path / "days.dbn.zst"
     write_dbn(path, session.records, session.symbols)
-    asked = []
-    monkeypatch.setattr(study, "costs", lambda spent: asked.extend(spent) or costs(asked))
+    asked: list[Spent] = []
+
+    def noted(spent: Iterable[Spent]) -> Iterator[Cost]:
+        asked.extend(spent)
+        return costs(asked)
+
+    monkeypatch.setattr(study, "costs", noted)
     (blocks,) = (cost for cost in first_days([path]).costs if cost.detector == "block_trade")
     assert (blocks.streams, blocks.later_days) == (4, 2)
     assert sorted(len(stream.alarms) for stream in asked) == [1, 1, 2, 2]
