@@ -138,13 +138,15 @@ class OfficialHours:
         self._meet(segments, reached)
         row = segments.rows[np.searchsorted(segments.starts, begin, "right") - 1]
         day, slot = np.divmod(reached[begin] // SLOT, SLOTS)
-        some = np.flatnonzero((day == self._first[row]) & (self._publisher[row] != _NOBODY))
-        at = [
-            i
-            for i, publisher in zip(some.tolist(), self._publisher[row[some]].tolist(), strict=True)
-            if publisher in self._hours and edge_slots(self._hours[publisher], int(day[i]))[slot[i]]
-        ]
-        return np.array(at, np.int64)
+        publisher, first = self._publisher[row], day == self._first[row]
+        edge = np.zeros(len(begin), bool)
+        for number in np.unique(publisher[first]).tolist():
+            if number in self._hours:
+                mine = first & (publisher == number)
+                for today in np.unique(day[mine]).tolist():
+                    some = mine & (day == today)
+                    edge[some] = edge_slots(self._hours[number], today)[slot[some]]
+        return np.flatnonzero(edge)
 
     def _meet(self, segments: Segments, reached: Int64s) -> None:
         rows, starts = segments.rows, segments.starts

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from tapewatch.records import DAY, MINUTE
+from tapewatch.records import DAY, HOUR, MINUTE
 
 #: Times are ns.
 SPENDING = [
@@ -24,6 +24,8 @@ SPENDING = [
 #: No alarm is made of what is not at least this rare, however quiet the instrument.
 _COMMONEST_ALARM = 0.01
 _SESSION = 390 * MINUTE
+#: What trades so soon after the UTC day began is taken to trade around the clock.
+_AROUND_THE_CLOCK = HOUR
 #: An instrument's pace is not taken from less time than this: trades come in bursts.
 _PACE_TIME = 8 * MINUTE
 #: Thresholds are set for this many times the budget: caution and the control of spending save as much.
@@ -80,17 +82,21 @@ def observations_a_day(known: np.void, now: int) -> float:
     """Return observations a day of an instrument: what its days had, or its first one is going to have.
 
     A first day is taken for a session as long as most, at the latest pace, which is noted in ``known``. One
-    that has gone on for longer is taken to go on for as long again as it was longer, at most to its end.
+    that has gone on for longer is taken to go on for as long again as it was longer, at most to its end; one
+    that began with the UTC day, to go on to its end.
 
     Examples
     --------
     >>> known = np.zeros(1, SPENDING)[0]
-    >>> known["seen_today"] = 400
-    >>> observations_a_day(known, 39 * MINUTE)
+    >>> known["opened"], known["paced_at"], known["seen_today"] = 8 * HOUR, 8 * HOUR, 400
+    >>> observations_a_day(known, 8 * HOUR + 39 * MINUTE)
     4000.0
     >>> known["seen_today"] = 6_000
-    >>> round(observations_a_day(known, 600 * MINUTE), 1)
+    >>> round(observations_a_day(known, 18 * HOUR), 1)
     8096.3
+    >>> known["opened"], known["paced_at"], known["paced_seen"] = 0, 0, 0
+    >>> observations_a_day(known, 10 * HOUR)
+    14400.0
     """
     seen = int(known["seen_today"])
     usual = float(known["usual_day"])
@@ -103,5 +109,7 @@ def observations_a_day(known: np.void, now: int) -> float:
     pace = float(known["pace"])
     # Hours before the session, with few trades, are no part of it.
     gone = min(max(now - int(known["opened"]), 0), seen / pace if pace else math.inf)
-    left = min(abs(_SESSION - gone), DAY - now % DAY)
+    left = DAY - now % DAY
+    if int(known["opened"]) % DAY >= _AROUND_THE_CLOCK:
+        left = min(abs(_SESSION - gone), left)
     return max(seen + pace * left, 1.0)
