@@ -109,7 +109,7 @@ def observations_a_day(known: np.void, now: int) -> float:
     pace = float(known["pace"])
     # Hours before the session, with few trades, are no part of it.
     gone = min(max(now - int(known["opened"]), 0), seen / pace if pace else math.inf)
-    left = DAY - now % DAY
+    left: float = DAY - now % DAY
     if int(known["opened"]) % DAY >= _AROUND_THE_CLOCK:
         left = min(abs(_SESSION - gone), left)
     return max(seen + pace * left, 1.0)
