@@ -31,7 +31,7 @@ from operators.shards import Splitter
 from tapewatch.records import MINUTE, Tape
 
 _LIVE = 200
-_FEATURES = "features"
+_FEATURES, _STATISTICS = "features", "statistics"
 
 
 class _TimedJudge(Judge):
@@ -40,37 +40,50 @@ class _TimedJudge(Judge):
     def __init__(self, settings: JudgeSettings) -> None:
         super().__init__(settings)
         self.seconds: defaultdict[str, float] = defaultdict(float)
-        computed = self._features.added
+        added, statistics = self._features.added, self._features.statistics
 
-        def features(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever it takes and gives
+        def timed_added(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever it takes and gives
+            begun, others = time.thread_time(), self.seconds[_STATISTICS]
+            try:
+                return added(*arguments, **named)
+            finally:
+                others = self.seconds[_STATISTICS] - others
+                self.seconds[_FEATURES] += time.thread_time() - begun - others
+
+        def timed_statistics(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401
             begun = time.thread_time()
             try:
-                return computed(*arguments, **named)
+                return statistics(*arguments, **named)
             finally:
-                self.seconds[_FEATURES] += time.thread_time() - begun
+                self.seconds[_STATISTICS] += time.thread_time() - begun
 
-        self._features.added = features  # type: ignore[method-assign]
+        self._features.added = timed_added  # type: ignore[method-assign]
+        self._features.statistics = timed_statistics  # type: ignore[method-assign]
 
-    def _note(self, detector: Detector, begun: float, features: float) -> None:
-        spent = time.thread_time() - begun - (self.seconds[_FEATURES] - features)
-        self.seconds[detector.id] += spent
+    @property
+    def _shared(self) -> float:
+        """Seconds of what detectors share."""
+        return self.seconds[_FEATURES] + self.seconds[_STATISTICS]
+
+    def _note(self, detector: Detector, begun: float, shared: float) -> None:
+        self.seconds[detector.id] += time.thread_time() - begun - (self._shared - shared)
 
     def _records(self, detector: Detector, *others: Any) -> Judged | None:  # noqa: ANN401
-        begun, features = time.thread_time(), self.seconds[_FEATURES]
+        begun, shared = time.thread_time(), self._shared
         judged = super()._records(detector, *others)
-        self._note(detector, begun, features)
+        self._note(detector, begun, shared)
         return judged
 
     def _bars(self, detector: Detector, *others: Any) -> Judged | None:  # noqa: ANN401
-        begun, features = time.thread_time(), self.seconds[_FEATURES]
+        begun, shared = time.thread_time(), self._shared
         judged = super()._bars(detector, *others)
-        self._note(detector, begun, features)
+        self._note(detector, begun, shared)
         return judged
 
     def _alarm(self, judged: Judged, batch: BarBatch, index: int) -> Alarm:
         begun = time.thread_time()
         alarm = super()._alarm(judged, batch, index)
-        self._note(judged.detector, begun, self.seconds[_FEATURES])
+        self._note(judged.detector, begun, self._shared)
         return alarm
 
 
@@ -106,7 +119,7 @@ def main() -> int:
     print(f"thread CPU in ms for 100,000 items; file: {title}, live: {_LIVE} instruments, a batch a minute\n")
     print("| detector | items | file | live |\n|---|---|---|---|")
     of_trades = {detector.id for detector in detectors({}) if detector.reads == "records"}
-    for name in (_FEATURES, *(detector.id for detector in detectors({}))):
+    for name in (_FEATURES, _STATISTICS, *(detector.id for detector in detectors({}))):
         items = "trades" if name in of_trades else "bars"
         cells = (1e8 * run.seconds[name] / getattr(run, items) for run in (file, live))
         print(f"| `{name}` | {items} | " + " | ".join(f"{cell:,.0f}" for cell in cells) + " |")

@@ -159,8 +159,9 @@ class _Network:
 def export(network: Autoencoder) -> bytes:
     """Return the network as an ONNX model: input ``features`` ``[N, F]`` float32, output ``errors`` float64.
 
-    An error is the square of what is left of a feature, in units of what is usually left; scaling is part of
-    the graph. Every bit of an error is the same whatever the size of the batch.
+    An error is the square of what an input is above what is given back of it, in units of what is usually
+    left, and 0 below it; scaling is part of the graph. Every bit of an error is the same whatever the size of
+    the batch.
 
     Raises
     ------
@@ -172,6 +173,7 @@ def export(network: Autoencoder) -> bytes:
     features = len(network.mean)
     constants: dict[str, Array] = {
         "mean": network.mean, "scale": 1 / network.spread, "one": np.array(1.0),
+        "zero": np.array(0.0),
         "weight_of_error": 1 / network.error,
     }  # fmt: skip
     nodes = [
@@ -199,7 +201,8 @@ def export(network: Autoencoder) -> bytes:
             before, largest, steps = f"units{layer}", np.ones(weight.shape[1]), _UNIT_STEPS
     nodes += [
         helper.make_node("Sub", ["inputs", f"sum{len(network.weights) - 1}"], ["left"]),
-        helper.make_node("Mul", ["left", "weight_of_error"], ["weighted"]),
+        helper.make_node("Max", ["left", "zero"], ["above"]),
+        helper.make_node("Mul", ["above", "weight_of_error"], ["weighted"]),
         helper.make_node("Mul", ["weighted", "weighted"], ["errors"]),
     ]
     return model_of(

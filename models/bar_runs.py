@@ -9,7 +9,7 @@ import numpy as np
 
 from operators.calibrate import Calibration
 from operators.detector import Detector, segments_of_bars
-from operators.features import SharedFeatures
+from operators.shared_features import SharedFeatures
 from tapewatch.records import Array, Floats
 from tapewatch.settings import WIDTHS
 
@@ -43,7 +43,7 @@ def run(detectors: Sequence[Detector], bars: Array, budget: float = 1.0) -> dict
         d.id: Calibration(d.scale, budget * d.share, d.gap_ns + WIDTHS[d.bar_width or "1m"])
         for d in detectors
     }
-    features = SharedFeatures(["1m"])
+    features = SharedFeatures(["1m"], ["1m"])
     parts: dict[str, list[tuple[Floats, Floats, Array]]] = {d.id: [] for d in detectors}
     for at in range(0, len(bars), _BATCH):
         plain = features.added(segments_of_bars(bars[at : at + _BATCH], [""]), "1m", learn=True)

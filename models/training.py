@@ -13,13 +13,16 @@ import numpy as np
 from models import autoencoder, combination, isolation_forest, transformer_training
 from models.cards import write_model, write_validation
 from models.training_data import SIMULATED, TRAINED, TrainingData, gather
-from operators.features import FEATURES
+from operators.bar_statistics import STATISTICS
 from operators.onnx_models import OnnxModel, load
 from operators.pretrained import (
+    FEATURE_OF,
+    INPUTS,
     LARGEST_SEEN,
     autoencoder_errors,
     autoencoder_score,
     forest_score,
+    strongest,
 )
 from operators.tail_combination import combination_score, load_combination
 from operators.transformer import load_transformer, newest_errors, score_of
@@ -127,13 +130,13 @@ def _of_features(
     simulated: Sequence[int],
     effort: Mapping[str, int],
 ) -> _Made:
-    """Train what judges the common features of bars."""
+    """Train what judges the common statistics of bars."""
     progress("reading", 0, 1)
     data = gather(paths, seed, simulated)
     progress("reading", 1, 1)
     model, architecture, losses = make(data, seed, progress, effort)
     made = {
-        "features": list(FEATURES),
+        "features": list(INPUTS[kind]),
         "architecture": architecture,
         "seed": seed,
         "data": list(data.sources),
@@ -142,7 +145,7 @@ def _of_features(
 
     def told_by(path: str) -> tuple[Floats, Array]:
         try:
-            written = load(kind, path)
+            written = load(kind, path, INPUTS[kind])
         except ValueError as error:
             raise UserError(f"the model just written cannot be loaded: it {error}") from error
         return scores(written, data), data.validation.label
@@ -153,13 +156,14 @@ def _of_features(
 def _forest(data: TrainingData, seed: int, progress: Progress, effort: Mapping[str, int]) -> _Trained:
     trees = effort.get("trees", isolation_forest.TREES)
     samples = effort.get("samples", isolation_forest.SAMPLES)
-    points = np.minimum(np.abs(data.training.values), LARGEST_SEEN)
+    largest = LARGEST_SEEN["isolation_forest"]
+    points = np.minimum(strongest(data.training.values), largest)
     forest = isolation_forest.train(points, seed, trees, samples, lambda done: progress("trees", done, trees))
     architecture = {
         "trees": trees,
         "samples_per_tree": samples,
         "nodes": sum(tree.tree_.node_count for tree in forest.estimators_),
-        "input": f"absolute values of the features, at most {LARGEST_SEEN:g}",
+        "input": f"the largest of each feature's statistics, at most {largest:g}",
         "score": "(2 s)**4, s = 2**-depth",
     }
     return isolation_forest.export(forest), architecture, None
@@ -170,24 +174,24 @@ def _autoencoder(data: TrainingData, seed: int, progress: Progress, effort: Mapp
     usual = data.validation.label == 0
     network = autoencoder.train(
         data.training.values.astype(np.float64),
-        data.training.known,
-        (data.validation.values[usual].astype(np.float64), data.validation.known[usual]),
+        data.training.known[:, FEATURE_OF],
+        (data.validation.values[usual].astype(np.float64), data.validation.known[usual][:, FEATURE_OF]),
         seed,
         epochs,
         lambda epoch, loss: progress(f"epochs (loss {loss:.4f})", epoch + 1, epochs),
     )
     architecture = {
-        "layers": [len(FEATURES), *autoencoder.HIDDEN, len(FEATURES)],
+        "layers": [len(STATISTICS), *autoencoder.HIDDEN, len(STATISTICS)],
         "activation": "softsign",
         "optimiser": "Adam",
         "epochs": epochs,
-        "score": "root mean of the squared errors of the features that the bar can tell",
+        "score": "root mean, over the features that the bar can tell, of each one's largest squared error",
     }
     return autoencoder.export(network), architecture, network.losses
 
 
 def _forest_scores(model: OnnxModel, data: TrainingData) -> Floats:
-    return forest_score(model, data.validation.values)
+    return forest_score(model, strongest(data.validation.values))
 
 
 def _autoencoder_scores(model: OnnxModel, data: TrainingData) -> Floats:

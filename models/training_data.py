@@ -1,4 +1,4 @@
-"""What models are trained and validated on: features of real and simulated bars, split in time.
+"""What models are trained and validated on: statistics of real and simulated bars, split in time.
 
 The first part of each instrument's bars is for training. Into the rest anomalies are injected, so that
 there is something to validate on; nothing of it is seen in training.
@@ -18,6 +18,7 @@ from connectors.chain import open_records
 from connectors.market_simulator import MarketSimulation, simulate
 from connectors.validity import valid
 from models.injected_bars import CONTEXT, inject
+from operators.bar_statistics import BarStatistics
 from operators.bars import WindowedBars
 from operators.detector import segments_of_bars
 from operators.features import BarFeatures
@@ -44,7 +45,7 @@ _PRICES = ("open", "high", "low", "close")
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Features of bars and which of them a bar could tell, ``(n, features)``, and labels, ``(n,)``.
+    """Statistics of bars, ``(n, statistics)``, features they could tell, ``(n, features)``, labels, ``(n,)``.
 
     A label of 1 is an injected anomaly, 0 none, -1 neither (just after one).
     """
@@ -64,7 +65,7 @@ class TrainingData:
 
 
 def gather(paths: Sequence[Path], seed: int, simulated: Sequence[int] = SIMULATED) -> TrainingData:
-    """Read files and simulate sessions, and make features of their bars.
+    """Read files and simulate sessions, and make statistics of their bars.
 
     Parameters
     ----------
@@ -182,7 +183,9 @@ def _series(bars: Array) -> list[Array]:
     for row in np.unique(bars["row"]):
         series = bars[bars["row"] == row][-_MOST_BARS:]
         series["row"] = 0
-        found.append(series)
+        # Of one bar there is no first part.
+        if len(series) > 1:
+            found.append(series)
     return found
 
 
@@ -196,14 +199,16 @@ def _split(series: Array, chance: np.random.Generator) -> tuple[Points, Points]:
 
 
 def _points(bars: Array, events: list[tuple[str, int, int]], first: int) -> Points:
-    features = BarFeatures(_WIDTH_NS).update(segments_of_bars(bars, [""]))
+    segments = segments_of_bars(bars, [""])
+    features = BarFeatures(_WIDTH_NS).update(segments)
+    told = BarStatistics(_WIDTH_NS).update(segments, features.values, learn=True)
     known = known_features(bars["detailed"])
     label = np.zeros(len(bars), np.int8)
     for _, begin, end in events:
         label[end : end + _ECHO] = -1
         label[begin:end] = 1
     kept = ~np.isnan(features.values[:, 0]) & (np.arange(len(bars)) >= first)
-    return Points(features.values[kept], known[kept], label[kept])
+    return Points(told.statistics[kept], known[kept], label[kept])
 
 
 def _joined(parts: Sequence[Points]) -> Points:

@@ -21,6 +21,7 @@ from tapewatch.records import Array, Floats, Int64s
 from tapewatch.settings import WIDTHS, Width
 
 if TYPE_CHECKING:
+    from operators.bar_statistics import Told
     from operators.features import Features
 
 
@@ -54,6 +55,8 @@ class Segments:
         With the severities: the scores that these are of, each on its member's own scale.
     features
         Of bars, if they were computed once for all detectors that use them.
+    statistics
+        What those bars and the ones before them amount to, likewise.
     """
 
     rows: Array
@@ -67,6 +70,7 @@ class Segments:
     severities: Mapping[str, Floats] | None = None
     scores: Mapping[str, Floats] | None = None
     features: Features | None = None
+    statistics: Told | None = None
 
     @property
     def row_of(self) -> Array:
@@ -177,8 +181,9 @@ class Detector(BaseModel):
     least: ClassVar[float] = 0.0
     #: What an episode is made of, in the plural.
     unit: ClassVar[str] = ""
-    #: Whether its logic wants `Segments.features`.
+    #: Whether its logic wants `Segments.features`, and `Segments.statistics`, for which these are needed.
     uses_features: ClassVar[bool] = False
+    uses_statistics: ClassVar[bool] = False
     #: Settings without which its state cannot be read, or its scores spread otherwise.
     shaped_by: ClassVar[tuple[str, ...]] = ()
 

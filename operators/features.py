@@ -12,8 +12,7 @@ element-wise, so no cut of the input into batches can change a bit of the result
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ from operators.detector import Segments, grown
 from operators.stretches import ranges
 from operators.windows import SlidingWindows, median_and_spread
 from tapewatch.records import PRICE_SCALE, Array, Floats, Int64s
-from tapewatch.settings import WIDTHS, Width
 
 #: Features in the order of the columns; the shipped models are trained on just these.
 FEATURES = (*SHAPES, "range_given_volume", "volume_given_range", "return_given_volume")
@@ -187,36 +185,6 @@ class BarFeatures:
         before[first] = self._last[row]
         apart = bars["ts_start"] - before[:, 1] > self._apart
         return moves_of(bars, before[:, 0], apart | alone)
-
-
-class SharedFeatures:
-    """Features of the bars of a shard, computed once for all detectors of a width.
-
-    Parameters
-    ----------
-    widths
-        Widths of which features are wanted.
-    resume
-        A `snapshot` to go on from.
-    """
-
-    def __init__(self, widths: Collection[Width], resume: dict[str, Any] | None = None) -> None:
-        saved = resume or {}
-        self._by_width = {w: BarFeatures(WIDTHS[w], saved.get(w)) for w in WIDTHS if w in widths}
-        #: The bars last told of, by width, and their features: the next detector is given the same.
-        self._last: dict[str, tuple[Any, Features]] = {}
-
-    def snapshot(self) -> dict[str, Any]:
-        """Return the state to resume from."""
-        return {width: features.snapshot() for width, features in self._by_width.items()}
-
-    def added(self, segments: Segments, width: Width, *, learn: bool) -> Segments:
-        """Return segments with the features of their bars, which are learned when they are first shown."""
-        bars, features = self._last.get(width, (None, None))
-        if bars is not segments.items or features is None:
-            features = self._by_width[width].update(segments, learn=learn)
-            self._last[width] = (segments.items, features)
-        return replace(segments, features=features)
 
 
 def _winsorised(values: Floats) -> Array:

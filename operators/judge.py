@@ -15,8 +15,8 @@ from operators.breaks import BreakLog, Breaks
 from operators.calibrate import Calibration, Verdicts
 from operators.detector import Detector, Logic, Scores, Segments, segments_of_bars
 from operators.early import EarlyLog, Outcome
-from operators.features import SharedFeatures
 from operators.incidents import Ahead, Alarm, Incidents
+from operators.shared_features import SharedFeatures
 from operators.tables import bar_tables, late_table
 from operators.thin_trading import ThinTrading
 from tapewatch.documents import Early, Results, ScoreTable
@@ -86,9 +86,13 @@ class Judge:
         }
         widest = max((WIDTHS[width] for width in settings.widths), default=0)
         self._breaks = BreakLog(2 * widest + settings.lateness_ns, saved.get("breaks"))
-        wanted = {d.bar_width for d in settings.detectors if d.uses_features and d.bar_width is not None}
-        self._features = SharedFeatures(wanted, saved.get("features"))
-        read = {d.bar_width for d in settings.detectors if d.bar_width is not None}
+        judging = [(d, d.bar_width) for d in settings.detectors if d.bar_width is not None]
+        self._features = SharedFeatures(
+            {width for d, width in judging if d.uses_features},
+            {width for d, width in judging if d.uses_statistics},
+            saved.get("features"),
+        )
+        read = {width for _, width in judging}
         thin = saved.get("thin", {})
         self._thin: dict[str, ThinTrading] = {
             width: ThinTrading(thin.get(width)) for width in WIDTHS if width in read

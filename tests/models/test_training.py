@@ -17,6 +17,7 @@ from models.training import train
 from models.training_data import TRAINED, gather
 from operators.detectors import detectors
 from operators.features import FEATURES
+from operators.pretrained import INPUTS
 from tapewatch.errors import UserError
 
 make: Any = import_module("tests.operators.made_bars")
@@ -56,7 +57,7 @@ def test_a_trained_model_runs_and_its_card_is_true(kind: str, tape: Path, tmp_pa
     model = (tmp_path / f"{kind}.onnx").read_bytes()
     assert card["sha256"] == hashlib.sha256(model).hexdigest()
     assert card["bytes"] == len(model)
-    assert card["features"] == list(FEATURES)
+    assert card["features"] == list(INPUTS[kind])
     named = {source["name"]: source for source in card["data"]}
     assert named["day.dbn.zst"]["sha256"] == hashlib.sha256(tape.read_bytes()).hexdigest()
     assert card["training_bars"] == sum(source["training_bars"] for source in card["data"])

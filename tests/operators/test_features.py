@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from operators.bar_shapes import NEED_TRADES
 from operators.detector import Segments, segments_of_bars
-from operators.features import FEATURES, LARGEST, BarFeatures, SharedFeatures
+from operators.features import FEATURES, LARGEST, BarFeatures
 from tapewatch.records import LARGEST_PRICE, MINUTE, UNDEF_SIZE, Array
 from tests.examples import tried
 
@@ -246,15 +246,3 @@ def test_constant_bars_are_usual(detailed: bool) -> None:
     values = BarFeatures(MINUTE).update(whole(bars)).values
     assert np.isfinite(values[20:]).all()
     assert np.abs(values[100:]).max() < 1
-
-
-def test_shared_features_are_computed_once_a_batch() -> None:
-    shared = SharedFeatures({"1m"})
-    parts = cut_up(made_bars(4), [300])
-    wanted = BarFeatures(MINUTE)
-    for segments, _ in parts:
-        first, second = (shared.added(segments, "1m", learn=True) for _ in range(2))
-        assert first.features is not None
-        assert first.features is second.features
-        assert first.features.values.tobytes() == wanted.update(segments).values.tobytes()
-    assert pickle.dumps(shared.snapshot()["1m"]) == pickle.dumps(wanted.snapshot())
