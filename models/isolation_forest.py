@@ -16,7 +16,7 @@ from models.exact import finest_steps, on_grid, require_exact
 from models.onnx_graph import TREE_COLUMNS, at_most, model_of
 from tapewatch.records import Array
 
-TREES, SAMPLES = 60, 4096
+TREES, SAMPLES = 100, 1024
 _TREES_AT_ONCE = 10
 
 
