@@ -15,7 +15,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from operators.features import FEATURES
 from tapewatch.records import Array
 
 #: What a card says of the way its model is to be used; a model of another format is refused.
@@ -42,7 +41,7 @@ class OnnxModel:
 def load(
     kind: str,
     model: str,
-    inputs: Sequence[str] = FEATURES,
+    inputs: Sequence[str],
     shape: Sequence[int] | None = None,
     *,
     optimised: bool = False,

@@ -14,6 +14,7 @@ import pytest
 from operators.detectors import detectors
 from operators.features import FEATURES
 from operators.onnx_models import FOLDER, load
+from operators.pretrained import INPUTS
 from tapewatch.errors import UserError
 
 KINDS = ("isolation_forest", "autoencoder")
@@ -21,7 +22,7 @@ KINDS = ("isolation_forest", "autoencoder")
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_shipped_models_load_and_have_cards(kind: str) -> None:
-    model = load(kind, f"{kind}.onnx")
+    model = load(kind, f"{kind}.onnx", INPUTS[kind])
     assert (FOLDER / f"{kind}.onnx").stat().st_size < 5 << 20
     card = model.card
     assert card["architecture"]
@@ -121,8 +122,8 @@ def test_a_bare_name_is_one_of_the_shipped_models(tmp_path: Path, monkeypatch: p
     copied("isolation_forest", tmp_path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="No such file"):
-        load("isolation_forest", "mine.onnx")
-    load("isolation_forest", str(tmp_path / "mine.onnx"))
+        load("isolation_forest", "mine.onnx", INPUTS["isolation_forest"])
+    load("isolation_forest", str(tmp_path / "mine.onnx"), INPUTS["isolation_forest"])
 
 
 def test_a_model_of_no_use_is_not_looked_at() -> None:
