@@ -3,8 +3,8 @@
 *Contextual* events break what goes together (volume without range, range without volume, a move on thin
 volume); *patterns* are spikes, dips, level shifts and changes of trend; *collective* ones are flash crashes,
 jumps on volume and busy minutes; *subtle* ones are small and of several bars; *mixed* ones are two at once.
-A size is in standard deviations of the feature (one-minute move, log volume) at that time of day; of a move
-that takes minutes, in those of moves over as many, and an event of several features moves each by its size.
+A size is in sigmas (`models.bar_sigmas`) of the feature (one-minute move, log volume) at that time of day; of a
+move that takes minutes, in those of moves over as many, and an event of several features moves each by its size.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.bar_sigmas import USUAL, Reading, local_sigmas
 from models.injected_bars import busier, shifted
-from tapewatch.records import DAY, HOUR, MINUTE, Array
+from tapewatch.records import MINUTE, Array
 
 #: Smallest and largest size; those of subtle events end below ``SUBTLE``. Drawn log-uniformly.
 SIZES, SUBTLE = (0.5, 30.0), 3.0
@@ -23,10 +24,6 @@ SIZES, SUBTLE = (0.5, 30.0), 3.0
 APART = 60
 _LAST = 30
 _PAUSE = 30 * MINUTE
-#: The same time of day is this near to it, and of days this near.
-_NEAR, _DAYS = HOUR // 4, 10 * DAY
-_ENOUGH = 30
-_SIGMA = 1.4826
 #: Volume grows no more than by this many natural logarithms.
 _MOST_GROWTH = 5.0
 _THIN = 0.5
@@ -61,7 +58,12 @@ _Variant = Callable[[Array, Place, float], int]
 
 
 def inject(
-    bars: Array, first: int, events_per_bar: float, rng: np.random.Generator, kinds: tuple[str, ...] = ()
+    bars: Array,
+    first: int,
+    events_per_bar: float,
+    rng: np.random.Generator,
+    kinds: tuple[str, ...] = (),
+    reading: Reading = USUAL,
 ) -> tuple[Array, list[Event]]:
     """Return the bars of one instrument with events in them from ``first`` on, and what these are.
 
@@ -77,6 +79,8 @@ def inject(
         Source of what is left to chance.
     kinds
         Kinds to draw from, all if none.
+    reading
+        What a sigma is, one of `models.bar_sigmas.READINGS`.
     """
     bars = bars.copy()
     room = len(bars) - first - _LAST
@@ -98,28 +102,11 @@ def inject(
         size = float(np.exp(rng.uniform(np.log(low), np.log(SUBTLE if kind == "subtle" else high))))
         variants = [name for name in KINDS[kind] if with_volume or name not in NEED_VOLUME]
         variant = variants[int(rng.integers(len(variants)))]
-        place = Place(int(at), *_sigmas(before, moves, int(at)), rng)
+        place = Place(int(at), *local_sigmas(before, moves, int(at), reading), rng)
         events.append(Event(kind, variant, int(at), KINDS[kind][variant](bars, place, size), size))
     bars["low"] = np.minimum(bars["low"], np.minimum(bars["open"], bars["close"]))
     bars["high"] = np.maximum(bars["high"], np.maximum(bars["open"], bars["close"]))
     return bars, events
-
-
-def _sigmas(bars: Array, moves: Array, at: int) -> tuple[float, float]:
-    """Return the robust standard deviations of move and log volume at that time of day."""
-    now = int(bars["ts_start"][at])
-    low, high = np.searchsorted(bars["ts_start"], [now - _DAYS, now + _DAYS])
-    apart = np.abs((bars["ts_start"][low:high] - now + DAY // 2) % DAY - DAY // 2)
-    near = low + np.flatnonzero(apart <= _NEAR)
-    near = near[near > 0]
-    if len(near) < _ENOUGH:
-        near = np.arange(max(at - _ENOUGH, 1), at + _ENOUGH)
-    # Moves from one session to the next are none of the minute.
-    near = near[bars["ts_start"][near] - bars["ts_start"][near - 1] <= HOUR // 2]
-    price = float(np.median(np.abs(moves[near]))) * _SIGMA if len(near) else 0.0
-    logs = np.log(np.maximum(bars["volume"][near].astype(np.float64), 1.0)) if len(near) else np.zeros(1)
-    volume = float(np.median(np.abs(logs - np.median(logs)))) * _SIGMA
-    return max(price, abs(float(bars["close"][at])) * 1e-5, 1.0), max(volume, 0.2)
 
 
 def _grow(bars: Array, place: Place, sigmas: float) -> None:

@@ -25,6 +25,7 @@ def as_json(result: Result) -> dict[str, Any]:
     """
     return {
         "study": STUDY,
+        "sigma": result.reading,
         "seeds": list(result.cases),
         "instruments": sorted({case.name for cases in result.cases.values() for case in cases}),
         "events": {kind: result.share_visible(kind)[1] for kind in KINDS},

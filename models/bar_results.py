@@ -9,6 +9,7 @@ import numpy as np
 
 from models.bar_curves import ANY, Shape
 from models.bar_events import KINDS, SIZES, Event
+from models.bar_sigmas import USUAL, Reading
 from models.event_scores import Found, Stream, f_beta
 from tapewatch.records import Array, Floats
 
@@ -60,10 +61,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """All cases by seed, and a `Row` by scorer and seed."""
+    """All cases by seed, a `Row` by scorer and seed, and what a sigma was."""
 
     cases: dict[int, list[Case]]
     rows: dict[str, dict[int, Row]]
+    reading: Reading = USUAL
 
     def recalls(self, name: str, kind: str, *, visible: bool = False) -> list[float]:
         """Return the event recall at the common operating point of each seed."""

@@ -20,6 +20,7 @@ from models.bar_events import Event, inject
 from models.bar_results import EVERYTHING, Case, Result, Row
 from models.bar_runs import run
 from models.bar_series import Series
+from models.bar_sigmas import USUAL, Reading
 from models.bar_thresholds import by_f1, by_youden
 from models.event_scores import Found, Stream, found, found_at, threshold_at
 from operators.detector import Detector, segments_of_bars
@@ -51,11 +52,12 @@ def others() -> tuple[Detector, ...]:
     return Transformer(), ValueNovelty()
 
 
-def case_of(series: Series, seed: int) -> Case:
-    """Return the last part of a series with events in it, after some history."""
+def case_of(series: Series, seed: int, reading: Reading = USUAL) -> Case:
+    """Return the last part of a series with events in it, after some history; ``reading`` is of a sigma."""
     begin = max(series.cut - _HISTORY, 0)
     bars, first = series.bars[begin:], series.cut - begin
-    changed, events = inject(bars, first, EVENTS_PER_BAR, np.random.default_rng([seed, series.number]))
+    rng = np.random.default_rng([seed, series.number])
+    changed, events = inject(bars, first, EVENTS_PER_BAR, rng, reading=reading)
     return Case(series.name, changed, events, first, _visible(bars, changed, events, first))
 
 
@@ -77,6 +79,7 @@ def study(
     series: Callable[[int], Sequence[Series]],
     seeds: Sequence[int] = SEEDS,
     progress: Progress = lambda done, total: None,
+    reading: Reading = USUAL,
 ) -> Result:
     """Return what everyone finds.
 
@@ -88,12 +91,14 @@ def study(
         Of what is injected, and of the baselines.
     progress
         Told of seeds that are done.
+    reading
+        What a sigma is, one of `models.bar_sigmas.READINGS`.
     """
     found = {}
     for done, seed in enumerate(seeds):
-        found[seed] = streams_of(series(seed), seed)
+        found[seed] = streams_of(series(seed), seed, reading)
         progress(done + 1, len(seeds))
-    return result_of(found)
+    return result_of(found, reading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +121,10 @@ class SeedStreams:
     alarms: dict[str, list[Found]]
 
 
-def streams_of(series: Sequence[Series], seed: int) -> SeedStreams:
+def streams_of(series: Sequence[Series], seed: int, reading: Reading = USUAL) -> SeedStreams:
     """Return what everyone says of the instruments of a seed."""
-    cases, first_parts = [case_of(one, seed) for one in series], [_first_part(one, seed) for one in series]
+    cases = [case_of(one, seed, reading) for one in series]
+    first_parts = [_first_part(one, seed, reading) for one in series]
     told, before = ([_told(case, seed) for case in some] for some in (cases, first_parts))
     found = SeedStreams(cases, {}, {}, {})
     for name in told[0]:
@@ -132,9 +138,9 @@ def streams_of(series: Sequence[Series], seed: int) -> SeedStreams:
     return found
 
 
-def result_of(found: Mapping[int, SeedStreams]) -> Result:
+def result_of(found: Mapping[int, SeedStreams], reading: Reading = USUAL) -> Result:
     """Return what the streams of some seeds come to; thresholds are chosen on the first parts alone."""
-    result = Result({seed: one.cases for seed, one in found.items()}, {})
+    result = Result({seed: one.cases for seed, one in found.items()}, {}, reading)
     for name in next(iter(found.values())).tested:
         by_all = by_f1([stream for one in found.values() for stream in one.earlier[name]])
         result.rows[name] = {}
@@ -164,10 +170,10 @@ def _told(case: Case, seed: int) -> dict[str, _Told]:
     return found | {EVERYTHING: _Told(np.ones(len(case.bars)))}
 
 
-def _first_part(series: Series, seed: int) -> Case:
+def _first_part(series: Series, seed: int, reading: Reading) -> Case:
     """Return the part before the last, with other events in its second half: the first is for fitting."""
     before = replace(series, bars=series.bars[: series.cut], cut=series.cut // 2)
-    return case_of(before, seed + 1_000_000)
+    return case_of(before, seed + 1_000_000, reading)
 
 
 def _share(told: Sequence[Found]) -> float:

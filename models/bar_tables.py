@@ -21,11 +21,15 @@ _TITLES = {
     "f1_share": "f1, if the kind came alone and as often as all do,",
 }
 _AT = "recall at one false episode a day"
+_SIGMA = {
+    "deviation": "A sigma is the standard deviation of the time of day.",
+    "robust": "A sigma is 1.48 times the median absolute deviation of the time of day.",
+}
 
 
 def tables(result: Result) -> str:
     """Return the results as Markdown."""
-    parts = [_headline(result), _visible(result), _sizes(result)]
+    parts = [_headline(result), _SIGMA[result.reading], _visible(result), _sizes(result)]
     parts += [_own(result, measure) for measure in ("precision", "recall", "f1", "f2", "f4")]
     parts += [_own(result, "delay_bars"), _own(result, "false_per_day")]
     chosen = ("precision", "recall", "f1", "precision_share", "f1_share", "false_per_day")

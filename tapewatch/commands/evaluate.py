@@ -54,6 +54,10 @@ def register(app: typer.Typer) -> None:
         bars: Annotated[
             bool, typer.Option("--bars", help="Inject into minute bars, and measure baselines beside.")
         ] = False,
+        sigma: Annotated[
+            str | None,
+            typer.Option("--sigma", metavar="deviation|robust", help="With --bars: what sizes are told in."),
+        ] = None,
         json: _Json = None,
         out: _Out = None,
     ) -> None:
@@ -65,7 +69,9 @@ def register(app: typer.Typer) -> None:
         """
         patterns = [*(data or []), *(more or [])]
         if bars or any(pattern.endswith(".parquet") for pattern in patterns):
-            evaluate_bars.injected(patterns, seed, json, out)
+            evaluate_bars.injected(patterns, seed, sigma, json, out)
+        elif sigma is not None:
+            raise UserError("`--sigma` is for events in minute bars; add --bars")
         else:
             _injected(patterns, seed, required, json, out)
 

@@ -12,7 +12,9 @@ from tapewatch.commands.evaluation_files import check, found_bars, save, write
 from tapewatch.errors import UserError
 
 
-def injected(patterns: list[str], seeds: list[int] | None, json: Path | None, out: Path | None) -> None:
+def injected(
+    patterns: list[str], seeds: list[int] | None, sigma: str | None, json: Path | None, out: Path | None
+) -> None:
     """Measure detectors and baselines on events in minute bars, of files or of simulated sessions."""
     for seed in seeds or []:
         if not 0 <= seed < 2**32:
@@ -20,9 +22,13 @@ def injected(patterns: list[str], seeds: list[int] | None, json: Path | None, ou
     check(json, out)
     from models.bar_json import as_json
     from models.bar_series import series_of_files, simulated_series
+    from models.bar_sigmas import READINGS, USUAL
     from models.bar_study import SEEDS, study
     from models.bar_tables import picture, tables
 
+    reading = next((one for one in READINGS if one == (sigma or USUAL)), None)
+    if reading is None:
+        raise UserError(f"`--sigma` must be one of {', '.join(READINGS)}, was '{sigma}'")
     paths = found_bars(patterns)
     given = list(series_of_files(paths)) if paths else []
     try:
@@ -30,6 +36,7 @@ def injected(patterns: list[str], seeds: list[int] | None, json: Path | None, ou
             (lambda seed: given) if paths else (lambda seed: list(simulated_series(seed))),
             seeds or SEEDS,
             _told,
+            reading,
         )
     except ImportError as error:
         raise UserError(f'the baselines need {error.name}: pip install "tapewatch[train,river]"') from None

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.bar_events import APART, KINDS, NEED_VOLUME, SIZES, SUBTLE, Place, inject
+from models.bar_sigmas import READINGS, local_sigmas
 from operators.detector import segments_of_bars
 from operators.features import FEATURES, BarFeatures
 from tapewatch.records import MINUTE, Array
@@ -45,6 +46,24 @@ def test_bars_stay_bars_and_events_keep_apart(seed: int, volume: bool) -> None:
         assert volume or event.variant not in NEED_VOLUME
     for first, second in pairwise(events):
         assert second.first - first.last >= APART
+
+
+def test_the_reading_of_a_sigma_changes_how_far_events_go_and_nothing_else() -> None:
+    before = bars(4)
+    (far, events), (near, same) = (
+        inject(before, 200, 1 / 80, np.random.default_rng(5), ("pattern",), reading=one) for one in READINGS
+    )
+    assert [(e.variant, e.first, e.size) for e in events] == [(e.variant, e.first, e.size) for e in same]
+    moves = np.diff(before["close"], prepend=before["close"][:1]).astype(float)
+    for event in events:
+        if event.variant == "level_shift":
+            at = event.first
+            for one, after in zip(READINGS, (far, near), strict=True):
+                shift = np.diff(after["close"] - before["close"])[at - 1]
+                sigma = local_sigmas(before, moves, at, one)[0]
+                assert abs(shift) == pytest.approx(event.size * sigma, abs=1)
+    assert any(event.variant == "level_shift" for event in events)
+    assert far.tobytes() != near.tobytes()
 
 
 def test_the_same_seed_gives_the_same_events() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from models.bar_events import KINDS
 from models.bar_json import as_json
 from models.bar_results import EVERYTHING, Result
 from models.bar_series import Series, simulated_series
+from models.bar_sigmas import READINGS
 from models.bar_study import case_of, study
 from models.bar_tables import picture, tables
 
@@ -83,6 +85,18 @@ def test_the_same_seed_gives_the_same_case_and_another_another() -> None:
     assert len({case.bars.tobytes() for case in cases}) > 3
     for case in cases:
         assert case.bars[: case.first].tobytes() == series()[0].bars[: case.first].tobytes()
+
+
+def test_the_reading_of_a_sigma_reaches_the_events_and_is_told() -> None:
+    usual, robust = (case_of(series()[0], 4, one) for one in READINGS)
+    assert [event.size for event in usual.events] == [event.size for event in robust.events]
+    assert usual.events
+    assert usual.bars.tobytes() != robust.bars.tobytes()
+    assert as_json(result())["sigma"] == "deviation"
+    assert "standard deviation" in tables(result())
+    other = replace(result(), reading="robust")
+    assert as_json(other)["sigma"] == "robust"
+    assert "median absolute deviation" in tables(other)
 
 
 def test_baselines_look_at_no_later_bar() -> None:

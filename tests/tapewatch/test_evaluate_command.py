@@ -74,6 +74,8 @@ def test_real_prints_and_saves_both_tables(tape: Path, tmp_path: Path) -> None:
         (("injected", "--out", "nowhere"), "`--out` must be a folder, was nowhere"),
         (("transactions",), "`--data` is missing; name the files to judge, e.g. --data seed003-train.csv"),
         (("transactions", "--data", "{tape}"), "a file must end in one of .csv,"),
+        (("injected", "--bars", "--sigma", "3"), "`--sigma` must be one of deviation, robust, was '3'"),
+        (("injected", "--sigma", "robust"), "`--sigma` is for events in minute bars; add --bars"),
         (("injected", "--data", "none*.dbn"), "`--data` has 'none*.dbn', which matches no file"),
     ],
 )
@@ -96,11 +98,12 @@ def test_bars_are_measured_beside_baselines(tape: Path, tmp_path: Path) -> None:
     write_dbn(tmp_path / "long.dbn.zst", session.records, session.symbols)
     (tmp_path / "out").mkdir()
     done = evaluate(
-        "injected", "--bars", "--data", str(tmp_path / "long.dbn.zst"), "--seed", "5",
+        "injected", "--bars", "--data", str(tmp_path / "long.dbn.zst"), "--seed", "5", "--sigma", "robust",
         "--json", str(tmp_path / "e.json"), "--out", str(tmp_path / "out"),
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     saved = orjson.loads((tmp_path / "e.json").read_bytes())
+    assert saved["sigma"] == "robust"
     assert {"ensemble", "tail_combination", "windowed Gaussian", "random"} <= set(saved["scorers"])
     assert (tmp_path / "out" / "evaluation-tables.md").read_text() == done.stdout
     assert (tmp_path / "out" / "evaluation-recall.png").exists()
