@@ -3,8 +3,9 @@
 *Contextual* events break what goes together (volume without range, range without volume, a move on thin
 volume); *patterns* are spikes, dips, level shifts and changes of trend; *collective* ones are flash crashes,
 jumps on volume and busy minutes; *subtle* ones are small and of several bars; *mixed* ones are two at once.
-A size is in sigmas (`models.bar_sigmas`) of the feature (one-minute move, log volume) at that time of day; of a
-move that takes minutes, in those of moves over as many, and an event of several features moves each by its size.
+A size is in sigmas (`models.bar_sigmas`) of the feature (one-minute move, log volume) at that time of day; of
+a move that takes minutes, in those of moves over as many, and an event of several features moves each by its
+size.
 """
 
 from __future__ import annotations

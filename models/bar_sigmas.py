@@ -1,9 +1,9 @@
 """How large a sigma is: what a minute's price and volume usually vary by at a time of day.
 
-The size of an injected event (`models.bar_events`) is told in these. Two readings of the word are kept, so that
-a study can be made by either: the standard deviation, and the median absolute deviation scaled to what it would
-be of normal moves. Minute moves have heavy tails, and in thin instruments more than half of the minutes do not
-move at all, so that the second is smaller, or nothing.
+The size of an injected event (`models.bar_events`) is told in these. Two readings of the word are kept, so
+that a study can be made by either: the standard deviation, and the median absolute deviation scaled to what
+it would be of normal moves. Minute moves have heavy tails, and in thin instruments more than half of the
+minutes do not move at all, so that the second is smaller, or nothing.
 """
 
 from __future__ import annotations
