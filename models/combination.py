@@ -35,6 +35,8 @@ PRIOR_BARS = 200
 _ECHO = 30
 #: Weight of the bar after an event.
 _AFTER = 0.6
+#: Weight of events that are small by definition: the largest ones would drown them.
+_WEIGHTS = {"subtle": 2.0}
 #: Of untouched bars in which nothing is rarer than this, in decades, one in so many stands for all.
 _DULL, _ONE_IN = 1.2, 3
 _HISTORY = 200
@@ -116,6 +118,7 @@ def train(
             "leaves": _LEAVES,
             "learning_rate": _RATE,
             "inputs_seen_by_a_split": _SEEN,
+            "weights_of_events": _WEIGHTS,
             "input": "-log10 of each statistic's tail probability for the instrument, the rarest, their "
             "sums; how lively the bars around are",
             "score": "log(1 + exp(logit + 4.5))",
@@ -167,9 +170,10 @@ def _points(bars: Array, first: int, prior: Floats, rng: np.random.Generator) ->
         label[event.last : event.last + _ECHO] = -1
     for event in events:
         label[event.first : event.last] = 1
-        weight[event.first : event.last] = (event.last - event.first) ** -0.5
+        counts = _WEIGHTS.get(event.kind, 1.0)
+        weight[event.first : event.last] = counts * (event.last - event.first) ** -0.5
         # What the bar after lets be known is in time.
-        label[event.last], weight[event.last] = 1, _AFTER
+        label[event.last], weight[event.last] = 1, counts * _AFTER
     label[:first] = -1
     counted = label[ready] >= 0
     inputs = inputs_of(decades, told.age[ready], told.context[ready])

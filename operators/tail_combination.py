@@ -104,7 +104,7 @@ class TailCombination(FeatureDetector):
         spread=0.5,
         prior_peaks=40,
         warm_up=45,
-        usual_threshold=3.6,
+        usual_threshold=4.0,
         prior_observations=150,
     )
 
