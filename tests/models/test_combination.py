@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models import combination
+from models.bar_series import simulated_series
 from models.combination import export
 from models.training import train
 from operators.bar_statistics import CONTEXT, STATISTICS
 from operators.onnx_models import load
 from operators.tail_combination import INPUTS, inputs_of, load_combination
+from operators.tail_tables import BINS
 
 for module in ("sklearn", "onnx", "matplotlib"):
     pytest.importorskip(module)
@@ -48,6 +51,22 @@ def test_the_same_seed_makes_the_same_files(tape: Path, tmp_path: Path) -> None:
     card = load_combination(str(tmp_path / "a" / "tail_combination.onnx")).card
     assert card["metrics"]["roc_auc"] > 0.55
     assert card["threshold"] > 0
+
+
+def test_subtle_events_count_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    (series,) = simulated_series(4, symbols=1, days=3)
+    prior = np.tile(np.linspace(1.0, 0.001, BINS), (len(STATISTICS), 1))
+
+    def points() -> combination.Points:
+        return combination._points(series.bars, 200, prior, np.random.default_rng(3))
+
+    twice = points()
+    monkeypatch.setattr(combination, "_WEIGHTS", {})
+    once = points()
+    assert twice.label.tobytes() == once.label.tobytes()
+    ratio = twice.weight / once.weight
+    assert (ratio[once.label == 0] == 1).all()
+    assert set(ratio[once.label == 1].tolist()) == {1.0, 2.0}
 
 
 def test_a_model_of_other_inputs_is_refused() -> None:
