@@ -19,7 +19,8 @@ import numpy as np
 from models.bar_events import inject
 from models.bar_series import Series, series_of_files, simulated_series
 from models.exact import finest_steps, on_grid, require_exact
-from models.onnx_graph import TREE_COLUMNS, at_most, model_of
+from models.onnx_graph import model_of
+from models.tree_graph import Trees
 from operators.bar_statistics import STATISTICS, BarStatistics, Told
 from operators.detector import segments_of_bars
 from operators.features import BarFeatures
@@ -210,21 +211,18 @@ def export(boosted: Any) -> bytes:  # noqa: ANN401 - scikit-learn has no types
     """
     from onnx import TensorProto, helper
 
-    columns: dict[str, list[Any]] = {name: [] for name in TREE_COLUMNS}
+    trees = Trees(len(INPUTS))
     leaves: list[Array] = []
-    for number, (predictor,) in enumerate(boosted._predictors):
+    for (predictor,) in boosted._predictors:
         nodes = predictor.nodes
         leaf = nodes["is_leaf"].astype(bool)
-        columns["nodes_treeids"] += [number] * len(nodes)
-        columns["nodes_nodeids"] += range(len(nodes))
-        columns["nodes_featureids"] += np.where(leaf, 0, nodes["feature_idx"]).tolist()
-        columns["nodes_values"] += np.where(leaf, 0, at_most(nodes["num_threshold"])).tolist()
-        columns["nodes_modes"] += np.where(leaf, "LEAF", "BRANCH_LEQ").tolist()
-        columns["nodes_truenodeids"] += np.where(leaf, 0, nodes["left"]).tolist()
-        columns["nodes_falsenodeids"] += np.where(leaf, 0, nodes["right"]).tolist()
-        columns["target_treeids"] += [number] * int(leaf.sum())
-        columns["target_nodeids"] += np.flatnonzero(leaf).tolist()
-        columns["target_ids"] += [0] * int(leaf.sum())
+        trees.add(
+            leaf,
+            nodes["feature_idx"],
+            nodes["num_threshold"],
+            nodes["left"],
+            nodes["right"],
+        )
         leaves.append(nodes["value"][leaf])
     start = float(boosted._baseline_prediction.ravel()[0])
     largest = abs(start) + sum(float(np.abs(values).max()) for values in leaves)
@@ -232,14 +230,10 @@ def export(boosted: Any) -> bytes:  # noqa: ANN401 - scikit-learn has no types
     leaves = [on_grid(values, steps) for values in leaves]
     begin = on_grid(np.array([start]), steps)
     require_exact(float(np.abs(begin[0])) + sum(float(np.abs(v).max()) for v in leaves), steps, np.float32)
-    trees: dict[str, Any] = columns | {"target_weights": np.concatenate(leaves).tolist()}
     nodes = [
-        helper.make_node(
-            "TreeEnsembleRegressor", ["features"], ["beyond"], domain="ai.onnx.ml", n_targets=1,
-            aggregate_function="SUM", post_transform="NONE", **trees,
-        ),
+        *trees.nodes(np.concatenate(leaves), "features", "beyond"),
         helper.make_node("Add", ["beyond", "start"], ["logit"]),
-    ]  # fmt: skip
+    ]
     return model_of(
         "tail_combination",
         nodes,

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from models.exact import finest_steps, on_grid, require_exact
-from models.onnx_graph import TREE_COLUMNS, at_most, model_of
+from models.onnx_graph import model_of
+from models.tree_graph import Trees
 from tapewatch.records import Array
 
 TREES, SAMPLES = 100, 1024
@@ -56,12 +57,10 @@ def export(forest: Any, input_name: str = "features") -> bytes:  # noqa: ANN401 
     from onnx import TensorProto, helper
 
     usual = _expected_depth(np.array([float(forest.max_samples_)]))[0]
-    columns: dict[str, list[Any]] = {name: [] for name in TREE_COLUMNS}
+    trees = Trees(int(forest.n_features_in_))
     leaves: list[Array] = []
     middles: list[float] = []
-    for number, (estimator, features) in enumerate(
-        zip(forest.estimators_, forest.estimators_features_, strict=True)
-    ):
+    for estimator, features in zip(forest.estimators_, forest.estimators_features_, strict=True):
         tree = estimator.tree_
         is_leaf = tree.children_left < 0
         depth = _node_depths(tree) + _expected_depth(tree.n_node_samples.astype(np.float64))
@@ -69,32 +68,23 @@ def export(forest: Any, input_name: str = "features") -> bytes:  # noqa: ANN401 
         # Leaves count from the middle of their tree's, which leaves the sum one more bit.
         middles.append((share.max() + share.min()) / 2)
         leaves.append(share - middles[-1])
-        count, at_leaf = tree.node_count, np.flatnonzero(is_leaf)
-        feature = np.where(is_leaf, 0, features[np.where(is_leaf, 0, tree.feature)])
-        columns["nodes_treeids"] += [number] * count
-        columns["nodes_nodeids"] += range(count)
-        columns["nodes_featureids"] += feature.tolist()
-        columns["nodes_values"] += np.where(is_leaf, 0, at_most(tree.threshold)).tolist()
-        columns["nodes_modes"] += np.where(is_leaf, "LEAF", "BRANCH_LEQ").tolist()
-        columns["nodes_truenodeids"] += np.where(is_leaf, 0, tree.children_left).tolist()
-        columns["nodes_falsenodeids"] += np.where(is_leaf, 0, tree.children_right).tolist()
-        columns["target_treeids"] += [number] * len(at_leaf)
-        columns["target_nodeids"] += at_leaf.tolist()
-        columns["target_ids"] += [0] * len(at_leaf)
+        trees.add(
+            is_leaf,
+            features[np.where(is_leaf, 0, tree.feature)],
+            tree.threshold,
+            tree.children_left,
+            tree.children_right,
+            tree.n_node_samples,
+        )
     steps = finest_steps(1.001 * sum(float(np.abs(share).max()) for share in leaves), np.float32)
     leaves = [on_grid(share, steps) for share in leaves]
     require_exact(sum(float(np.abs(share).max()) for share in leaves), steps, np.float32)
-    columns["target_weights"] = np.concatenate(leaves).tolist()
-    ensemble: dict[str, Any] = columns
     nodes = [
-        helper.make_node(
-            "TreeEnsembleRegressor", [input_name], ["from_middle"], domain="ai.onnx.ml", n_targets=1,
-            aggregate_function="SUM", post_transform="NONE", **ensemble,
-        ),
+        *trees.nodes(np.concatenate(leaves), input_name, "from_middle"),
         helper.make_node("Add", ["from_middle", "middle"], ["depth"]),
         helper.make_node("Neg", ["depth"], ["negative"]),
         helper.make_node("Pow", ["two", "negative"], ["score"]),
-    ]  # fmt: skip
+    ]
     return model_of(
         "isolation_forest",
         nodes,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from tapewatch.records import Array
 
 #: Versions of the operator sets and of the format, which any ONNX Runtime since 2022 reads.
@@ -14,13 +12,6 @@ _OPSET, _ML_OPSET, _IR = 17, 3, 8
 
 #: Element type and shape.
 _Shaped = tuple[int, list[str | int]]
-
-
-#: Attributes of ONNX's tree ensembles that have an entry a node, or a leaf.
-TREE_COLUMNS = (
-    "nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_values", "nodes_modes", "nodes_truenodeids",
-    "nodes_falsenodeids", "target_treeids", "target_nodeids", "target_ids",
-)  # fmt: skip
 
 
 def model_of(
@@ -61,9 +52,3 @@ def model_of(
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
-
-
-def at_most(thresholds: Array) -> Array:
-    """Return the largest float32 that is no larger: no float32 lies between the two."""
-    near = thresholds.astype(np.float32)
-    return np.where(near > thresholds, np.nextafter(near, np.float32(-np.inf)), near)
