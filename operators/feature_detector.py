@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from operators.bar_statistics import BarStatistics, Told
 from operators.detector import BarDetector, Explanation, Scores, Segments, amount
 from operators.features import FEATURES, BarFeatures, Features
 from tapewatch.records import Array, Floats
@@ -18,6 +19,12 @@ class FeatureDetector(BarDetector):
     """A detector of bars that are unlike their instrument's other bars, by their features."""
 
     uses_features: ClassVar[bool] = True
+
+
+class StatisticsDetector(FeatureDetector):
+    """One that judges what the features of a bar and those just before it amount to."""
+
+    uses_statistics: ClassVar[bool] = True
 
 
 class FeatureLogic:
@@ -81,6 +88,28 @@ class FeatureLogic:
     def snapshot(self) -> dict[str, Any]:
         """Return the state to resume from."""
         return {} if self._features is None else {"features": self._features.snapshot()}
+
+
+class StatisticsLogic(FeatureLogic):
+    """One whose scores are of the statistics; they too are shared, or its own."""
+
+    def __init__(self, width: Width, resume: dict[str, Any] | None) -> None:
+        super().__init__(width, resume)
+        own = None if resume is None else resume.get("statistics")
+        self._statistics = None if own is None else BarStatistics(self._width_ns, own)
+
+    def _told(self, segments: Segments, features: Features, *, learn: bool) -> Told:
+        """Return the statistics of bars with these features."""
+        if segments.statistics is not None:
+            return segments.statistics
+        if self._statistics is None:
+            self._statistics = BarStatistics(self._width_ns)
+        return self._statistics.update(segments, features.values, learn=learn)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state to resume from."""
+        own = {} if self._statistics is None else {"statistics": self._statistics.snapshot()}
+        return super().snapshot() | own
 
 
 _WORTH_TELLING = 0.15

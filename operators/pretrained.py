@@ -16,14 +16,13 @@ import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
 from operators.bar_shapes import NEED_TRADES
-from operators.bar_statistics import STATISTICS, BarStatistics
+from operators.bar_statistics import STATISTICS
 from operators.detector import Explanation, Logic, Scores, Segments
-from operators.feature_detector import FeatureDetector, FeatureLogic, normalised, shares
+from operators.feature_detector import StatisticsDetector, StatisticsLogic, normalised, shares
 from operators.features import FEATURES, LARGEST, Features
 from operators.onnx_models import OnnxModel, load
 from operators.scale import Scale
 from tapewatch.records import Array, Floats
-from tapewatch.settings import WIDTHS
 
 _Resume = dict[str, Any] | None
 #: Columns that each model is shown, by the detector's name.
@@ -65,9 +64,7 @@ def strongest(values: Array) -> Array:
     return largest
 
 
-class _Pretrained(FeatureDetector):
-    uses_statistics: ClassVar[bool] = True
-
+class _Pretrained(StatisticsDetector):
     model: str = ""
 
     @field_validator("model")
@@ -79,28 +76,17 @@ class _Pretrained(FeatureDetector):
         return model
 
 
-class _PretrainedLogic(FeatureLogic):
+class _PretrainedLogic(StatisticsLogic):
     """Scores the bars that are ready in one run of the model; there is no state beside what it is shown."""
 
     def __init__(self, settings: _Pretrained, resume: _Resume) -> None:
         super().__init__(settings.width, resume)
         self._model = load(settings.name, settings.model, INPUTS[settings.name])
-        own = None if resume is None else resume.get("statistics")
-        self._statistics = BarStatistics(WIDTHS[settings.width], own)
-        self._keeps_own = own is not None
-
-    def snapshot(self) -> dict[str, Any]:
-        """Return the state to resume from."""
-        own = {"statistics": self._statistics.snapshot()} if self._keeps_own else {}
-        return super().snapshot() | own
 
     def _score(
         self, segments: Segments, features: Features, details: dict[str, Array], *, learn: bool
     ) -> Floats:
-        told = segments.statistics
-        if told is None:
-            self._keeps_own = True
-            told = self._statistics.update(segments, features.values, learn=learn)
+        told = self._told(segments, features, learn=learn)
         details["statistics"] = told.statistics
         score = np.full(len(segments.items), np.nan)
         ready = np.flatnonzero(~np.isnan(features.values[:, 0]))

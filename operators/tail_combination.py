@@ -14,15 +14,14 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
-from operators.bar_statistics import CONTEXT, STATISTICS, BarStatistics
+from operators.bar_statistics import CONTEXT, STATISTICS
 from operators.detector import Explanation, Logic, Scores, Segments
-from operators.feature_detector import FeatureDetector, FeatureLogic, normalised, shares
+from operators.feature_detector import StatisticsDetector, StatisticsLogic, normalised, shares
 from operators.features import FEATURES, Features
 from operators.onnx_models import OnnxModel, load
 from operators.scale import Scale
 from operators.tail_tables import TailTables, bins_of
 from tapewatch.records import Array, Floats
-from tapewatch.settings import WIDTHS
 
 #: How many of the rarest are also shown in order, and how many of them are summed.
 RANKED, SUMMED = 3, (3, 5)
@@ -93,7 +92,7 @@ def combination_score(logit: Floats) -> Floats:
     return score
 
 
-class TailCombination(FeatureDetector):
+class TailCombination(StatisticsDetector):
     """Bars of which statistics are rare together in the way that anomalies are."""
 
     name: ClassVar[str] = "tail_combination"
@@ -123,7 +122,7 @@ class TailCombination(FeatureDetector):
         return _CombinationLogic(self, resume)
 
 
-class _CombinationLogic(FeatureLogic):
+class _CombinationLogic(StatisticsLogic):
     """Per instrument: the last bars, and how often each statistic was how large."""
 
     _title = "the tail combination"
@@ -132,20 +131,17 @@ class _CombinationLogic(FeatureLogic):
         super().__init__(settings.width, resume)
         self._model = load_combination(settings.model)
         card, saved = self._model.card, resume or {}
-        self._statistics = BarStatistics(WIDTHS[settings.width], saved.get("statistics"))
         prior = np.array(card["prior"], np.float64)
         self._tables = TailTables(prior, float(card["prior_bars"]), saved.get("tables"))
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state to resume from."""
-        return super().snapshot() | {
-            "statistics": self._statistics.snapshot(), "tables": self._tables.snapshot(),
-        }  # fmt: skip
+        return super().snapshot() | {"tables": self._tables.snapshot()}
 
     def _score(
         self, segments: Segments, features: Features, details: dict[str, Array], *, learn: bool
     ) -> Floats:
-        told = self._statistics.update(segments, features.values, learn=learn)
+        told = self._told(segments, features, learn=learn)
         score = np.full(len(segments.items), np.nan)
         decades = np.zeros(told.statistics.shape, np.float32)
         ready = np.flatnonzero(~np.isnan(features.values[:, 0]))
