@@ -156,12 +156,19 @@ class _Network:
             value -= rate * mean / (1 - _MEAN**self._step) / corrected
 
 
-def export(network: Autoencoder) -> bytes:
+def export(network: Autoencoder, *, above: bool = False) -> bytes:
     """Return the network as an ONNX model: input ``features`` ``[N, F]`` float32, output ``errors`` float64.
 
-    An error is the square of what an input is above what is given back of it, in units of what is usually
-    left, and 0 below it; scaling is part of the graph. Every bit of an error is the same whatever the size of
-    the batch.
+    An error is the square of what is left of an input, in units of what is usually left; scaling is part of
+    the graph. Every bit of an error is the same whatever the size of the batch.
+
+    Parameters
+    ----------
+    network
+        What `train` returned.
+    above
+        Whether only inputs above what is given back of them count, for those that are sizes: an error is 0
+        below it.
 
     Raises
     ------
@@ -173,7 +180,6 @@ def export(network: Autoencoder) -> bytes:
     features = len(network.mean)
     constants: dict[str, Array] = {
         "mean": network.mean, "scale": 1 / network.spread, "one": np.array(1.0),
-        "zero": np.array(0.0),
         "weight_of_error": 1 / network.error,
     }  # fmt: skip
     nodes = [
@@ -201,8 +207,12 @@ def export(network: Autoencoder) -> bytes:
             before, largest, steps = f"units{layer}", np.ones(weight.shape[1]), _UNIT_STEPS
     nodes += [
         helper.make_node("Sub", ["inputs", f"sum{len(network.weights) - 1}"], ["left"]),
-        helper.make_node("Max", ["left", "zero"], ["above"]),
-        helper.make_node("Mul", ["above", "weight_of_error"], ["weighted"]),
+    ]
+    if above:
+        constants["zero"] = np.array(0.0)
+        nodes.append(helper.make_node("Max", ["left", "zero"], ["above"]))
+    nodes += [
+        helper.make_node("Mul", ["above" if above else "left", "weight_of_error"], ["weighted"]),
         helper.make_node("Mul", ["weighted", "weighted"], ["errors"]),
     ]
     return model_of(

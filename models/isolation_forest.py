@@ -17,7 +17,7 @@ from models.onnx_graph import model_of
 from models.tree_graph import Trees
 from tapewatch.records import Array
 
-TREES, SAMPLES = 100, 1024
+TREES, SAMPLES = 60, 4096
 _TREES_AT_ONCE = 10
 
 

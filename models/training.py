@@ -187,7 +187,7 @@ def _autoencoder(data: TrainingData, seed: int, progress: Progress, effort: Mapp
         "epochs": epochs,
         "score": "root mean, over the features that the bar can tell, of each one's largest squared error",
     }
-    return autoencoder.export(network), architecture, network.losses
+    return autoencoder.export(network, above=True), architecture, network.losses
 
 
 def _forest_scores(model: OnnxModel, data: TrainingData) -> Floats:

@@ -33,6 +33,7 @@ SIMULATED, USERS, MINUTES = (101, 102), 400, 60 * 1_440
 #: Share of a file, by time, that is trained on; the rest is for evaluation.
 TRAINED = 0.5
 _EPOCHS, _WARM_UP = 12, 1_000
+_TREES, _SAMPLES = 100, 1_024
 #: Share of the training transactions that the autoencoder is shown.
 _TRIMMED = 0.9
 _IDLE = 180 * DAY
@@ -117,7 +118,7 @@ def _features(batches: Sequence[Transactions]) -> Array:
 
 
 def _forest(points: Array, seed: int, epochs: int) -> tuple[bytes, dict[str, Any]]:
-    forest = isolation_forest.train(folded(points), seed)
+    forest = isolation_forest.train(folded(points), seed, _TREES, _SAMPLES)
     nodes = sum(tree.tree_.node_count for tree in forest.estimators_)
     told = {"trees": len(forest.estimators_), "samples_per_tree": int(forest.max_samples_), "nodes": nodes}
     return isolation_forest.export(forest), told
