@@ -70,14 +70,19 @@ class FeatureLogic:
         """Name the feature that carries most of the score, and what was usual instead."""
         return self._explained(key, scores, index, self._shares(scores, index))
 
-    def _explained(self, key: str, scores: Scores, index: int, shares: Floats) -> Explanation:
+    def _explained(
+        self, key: str, scores: Scores, index: int, shares: Floats, of_several: str | None = None
+    ) -> Explanation:
+        """Explain by the feature that carries most, or by what several bars of it amount to, in words."""
         values = scores.details["values"][index]
         first, second = np.argsort(-shares, kind="stable")[:2]
         seen, usual = (float(scores.details[name][index, first]) for name in ("observed", "expected"))
-        reason = (
-            f"{key} is unlike itself to {self._title}, mostly by its {_told(first, values)}: "
-            f"{amount(seen)} where {amount(usual)} is usual"
-        )
+        here = f"{amount(seen)} where {amount(usual)} is usual"
+        reason = f"{key} is unlike itself to {self._title}, mostly by "
+        if of_several is None:
+            reason += f"its {_told(first, values)}: {here}"
+        else:
+            reason += f"{of_several}; its {FEATURES[first].replace('_', ' ')} now is {here}"
         if shares[second] >= _WORTH_TELLING:
             reason += f"; then by its {_told(second, values)}"
         contributions = {

@@ -22,6 +22,7 @@ from operators.feature_detector import StatisticsDetector, StatisticsLogic, norm
 from operators.features import FEATURES, LARGEST, Features
 from operators.onnx_models import OnnxModel, load
 from operators.scale import Scale
+from operators.statistic_words import in_words
 from tapewatch.records import Array, Floats
 
 _Resume = dict[str, Any] | None
@@ -105,14 +106,13 @@ class _PretrainedLogic(StatisticsLogic):
     def explain(self, item: np.void, key: str, scores: Scores, index: int, threshold: float) -> Explanation:
         """Name the feature that carries most of the score, and its statistic if that is of several bars."""
         carried = self._shares(scores, index)
-        told = self._explained(key, scores, index, carried)
         feature = int(np.argsort(-carried, kind="stable")[0])
         own = np.where(feature == FEATURE_OF, self._by_statistic(scores, index), -1.0)
         name, size = _NAMES[int(own.argmax())], float(scores.details["statistics"][index, own.argmax()])
         if name == FEATURES[feature]:
-            return told
-        detail = f"; its {name.replace('_', ' ')} alone comes to {size:.1f} standard deviations"
-        return Explanation(told.observed, told.expected, told.contributions, told.reason + detail)
+            return self._explained(key, scores, index, carried)
+        of_several = f"{in_words(name)} ({size:.1f} standard deviations)"
+        return self._explained(key, scores, index, carried, of_several)
 
 
 _NAMES = tuple(STATISTICS)

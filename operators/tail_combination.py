@@ -20,6 +20,7 @@ from operators.feature_detector import StatisticsDetector, StatisticsLogic, norm
 from operators.features import FEATURES, Features
 from operators.onnx_models import OnnxModel, load
 from operators.scale import Scale
+from operators.statistic_words import in_words
 from operators.tail_tables import TailTables, bins_of
 from tapewatch.records import Array, Floats
 
@@ -179,7 +180,7 @@ class _CombinationLogic(StatisticsLogic):
         told = self._explained(key, scores, index, _by_feature(carried))
         name = list(STATISTICS)[int(np.argmax(carried))]
         once = 10.0 ** float(scores.details["decades"][index][int(np.argmax(carried))])
-        detail = f"; its {name.replace('_', ' ')} is so large in one bar of {once:,.0f}"
+        detail = f"; what tells most is {in_words(name)}, as in one bar of {once:,.0f}"
         return Explanation(told.observed, told.expected, told.contributions, told.reason + detail)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from operators.bar_statistics import CONTEXT, STATISTICS, BarStatistics
 from operators.detector import Segments, segments_of_bars
 from operators.features import FEATURES
+from operators.statistic_words import in_words
 from tapewatch.documents import BAR
 from tapewatch.records import HOUR, MINUTE, Array
 from tests.examples import tried
@@ -102,3 +103,12 @@ def test_bars_of_a_session_are_counted_by_instrument_across_batches() -> None:
         parts = BarStatistics(MINUTE, parts.snapshot())
         assert told.age.tolist() == whole.age[at].tolist()
         assert told.before.tolist() == whole.before[at].tolist()
+
+
+def test_every_statistic_has_words_of_its_own() -> None:
+    words = [in_words(name) for name in STATISTICS]
+    assert len(set(words)) == len(STATISTICS)
+    assert all(word.replace(" ", "").replace(",", "").isalnum() for word in words)
+    assert [word for name, word in zip(STATISTICS, words, strict=True) if name in FEATURES] == [
+        f"its {name.replace('_', ' ')}" for name in STATISTICS if name in FEATURES
+    ]

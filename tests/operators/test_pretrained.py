@@ -92,7 +92,8 @@ def test_shares_add_up_and_the_reason_names_the_largest(kind: type[FeatureDetect
         assert sum(shares.values()) == pytest.approx(1)
         assert min(shares.values()) >= 0
         strongest = max(shares, key=lambda name: shares[name])
-        assert f"mostly by its {strongest.replace('_', ' ')} (" in told.reason
+        name = strongest.replace("_", " ")
+        assert (f"mostly by its {name} (" in told.reason) != (f"; its {name} now is " in told.reason)
 
 
 def test_shares_of_the_autoencoder_are_its_squared_errors() -> None:
@@ -123,7 +124,10 @@ def test_the_reason_names_what_several_bars_amount_to(kind: type[FeatureDetector
     place = len(bars) - 30 + int(np.nanargmax(scores.score[-30:-15]))
     told = logic.explain(bars[place], "SYM0", scores, place, 1.0)
     assert max(told.contributions, key=lambda name: told.contributions[name]) == "trend"
-    assert re.search(r"; its (drift|one way) \d+ alone comes to \d+\.\d standard deviations", told.reason)
+    words = (
+        r"mostly by (the drift|moves one way) over \d+ bars \(\d+\.\d standard deviations\); its trend now is"
+    )
+    assert re.search(words, told.reason)
 
 
 def test_what_a_bar_cannot_tell_is_not_judged() -> None:
