@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.flows.replay_clock import clocked, let
+from tests.flows.gated_replay import gated, let
 
 runs: Any = import_module("tests.flows.kafka_runs")
 kafka: Any = import_module("tests.connectors.kafka_broker")
@@ -22,7 +22,7 @@ Flow = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]
 Tables = Callable[[Path], dict[str, list[Any]]]
 _RECORDS = 20_000
-#: How long the replay takes, if its clock is let go on after the kill, which so comes in its midst.
+#: How long the replay takes; it is let go on after the kill, which so comes in its midst.
 _SECONDS = 10
 SETTINGS = {**runs.SETTINGS, "source__batch_records": "400"}
 
@@ -50,7 +50,7 @@ def test_a_node_killed_while_replaying_and_consuming_changes_nothing(
     # The replay makes the topic, with a replica on every node.
     replay = subprocess.Popen(
         [sys.executable, "-c", code, "replay", str(tape), "--topic", topic, "--partitions", "4", *options],
-        cwd=tmp_path, env={**os.environ, **clocked(tmp_path, _SECONDS / 2)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=tmp_path, env={**os.environ, **gated(tmp_path, int(records["ts_recv"][_RECORDS // 2]))}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     flow = None
     try:
@@ -65,7 +65,7 @@ def test_a_node_killed_while_replaying_and_consuming_changes_nothing(
         assert 2 in {leader for leader, _ in leaders.values()}
         assert replay.poll() is None
         assert runs.counted(tmp_path) < _RECORDS
-        let(tmp_path, 2 * _SECONDS)
+        let(tmp_path, 1 << 62)
         brokers.stop("2", "-9")
         out, said = replay.communicate(timeout=280)
         assert (replay.returncode, said) == (0, "")

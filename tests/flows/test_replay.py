@@ -19,7 +19,7 @@ import pytest
 from connectors.dbn_records import DbnRecords
 from connectors.json_records import JsonRecords
 from tapewatch.records import TRADE, Array
-from tests.flows.replay_clock import clocked
+from tests.flows.gated_replay import gated
 
 
 def command(*arguments: object) -> list[str]:
@@ -49,6 +49,12 @@ def day(trades: Any, write: Any, tmp_path_factory: pytest.TempPathFactory) -> Pa
     records["instrument_id"][12::2_500] = 77
     path: Path = write(tmp_path_factory.mktemp("day") / "day.dbn.zst", records)
     return path
+
+
+def time_of(path: Path, number: int) -> int:
+    """Return the time of the record of this number."""
+    times = np.concatenate([block.times for block in DbnRecords(path).blocks()])
+    return int(times[number])
 
 
 def of_file(path: Path) -> dict[str, Array]:
@@ -165,18 +171,17 @@ def test_kills_at_random_moments_lose_and_double_nothing(
 ) -> None:
     topic = f"killed-{encoding}"
     rng = random.Random(seed)
-    # Two days and some hours of tape in about twenty seconds, of which three runs get ten at most; each gets so many
-    # that it comes further than those before, should none of them have noted where it was.
+    # Two days and some hours of tape in about eight seconds.
     given = [
         day, "--topic", topic, "--brokers", broker.address, "--partitions", 2, "--encoding", encoding,
-        "--speed", 10_000,
+        "--speed", 25_000,
     ]  # fmt: skip
-    for number, seconds in enumerate((1.0, 3.0, 6.0)):
+    for number in range(3):
         before = broker.count(topic)
         running = subprocess.Popen(
             command(*given, *["--resume"] * bool(number)),
             cwd=tmp_path,
-            env=environment() | clocked(tmp_path, seconds),
+            env=environment() | gated(tmp_path, time_of(day, 10_000 * (number + 1))),
         )
         until_more(broker, topic, before)
         time.sleep(rng.uniform(0, 0.7))
@@ -195,7 +200,7 @@ def test_a_stopped_replay_says_so_and_goes_on(number: int, day: Path, broker: An
     running = subprocess.Popen(
         command(*given),
         cwd=tmp_path,
-        env=environment() | clocked(tmp_path, 4.0),
+        env=environment() | gated(tmp_path, time_of(day, 30_000)),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
