@@ -33,7 +33,7 @@ class Server:
 
     def __init__(self, scripts: Path, *, secured: bool = False) -> None:
         self._scripts = scripts
-        self.port = free_port()
+        self.port = free_port(beside=[100])  # the second is for other nodes
         self.secured = secured
         self.url = f"http{'s' if secured else ''}://127.0.0.1:{self.port}"
         services = os.environ.get("SERVICES_DIR", "/var/tmp/tapewatch-services")  # noqa: S108 - as the scripts say

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ import confluent_kafka as ck
 import orjson
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests.ports import free_port
 
 _numbers = itertools.count(1)
 
@@ -45,8 +46,12 @@ class Broker:
         return self.folder / "tls" / "ca.pem"
 
     def start(self, *arguments: str) -> None:
+        # The script waits a minute for what it started, and for what runs already; a busy machine takes longer.
         command = [str(self.scripts / "start.sh"), *arguments]
-        subprocess.run(command, env=self.env, check=True, stdout=subprocess.DEVNULL)
+        for waited in range(4):
+            done = subprocess.run(command, env=self.env, check=waited == 3, stdout=subprocess.DEVNULL)
+            if done.returncode == 0:
+                return
 
     def stop(self, *arguments: str) -> None:
         subprocess.run([self.scripts / "stop.sh", *arguments], env=self.env, check=True)
@@ -158,24 +163,6 @@ class Broker:
             consumer.close()
 
 
-def _free_ports(count: int) -> int:
-    """Return the first of some consecutive ports that are free."""
-    for first in range(21_000 + os.getpid() % 500 * 20, 32_000, 10):
-        try:
-            held = []
-            for port in range(first, first + count):
-                held.append(socket.socket())
-                held[-1].bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        else:
-            return first
-        finally:
-            for each in held:
-                each.close()
-    raise RuntimeError
-
-
 def running(folder: Path, nodes: int = 1) -> Iterator[Broker]:
     """Start a broker, or a cluster, of its own for a run of the tests; skip where its scripts are not."""
     data = os.environ.get("TAPEWATCH_TEST_DATA")
@@ -185,7 +172,8 @@ def running(folder: Path, nodes: int = 1) -> Iterator[Broker]:
         if os.environ.get("TAPEWATCH_REQUIRE_SERVICES") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
-    port = _free_ports(10 * nodes - 5)
+    # Each node listens on five, ten apart.
+    port = free_port(beside=[10 * node + each for node in range(nodes) for each in range(5)])
     env = {**os.environ, "BASE_PORT": str(port), "RUN_DIR": str(folder / "broker"), "NODES": str(nodes)}
     broker = Broker(scripts, folder / "broker", port, env, nodes)
     try:

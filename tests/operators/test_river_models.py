@@ -129,7 +129,7 @@ def test_supervised_detectors_watch_the_target() -> None:
             "(OneClassSVM.__init__() got an unexpected keyword argument 'mu'), was {'mu': 3}",
         ),
         ({"target": "colour"}, "`detectors.river.target` must be one of return, range, wick"),
-        ({"warm_up": -1}, "`detectors.river.warm_up` must be greater than or equal to 0, was -1"),
+        ({"warm_up": -1}, "`detectors.river.warm_up` must be a whole number from 0 up to 10000, was -1"),
     ],
 )
 def test_what_river_has_not_is_refused_in_a_line(section: dict[str, Any], line: str) -> None:
