@@ -15,7 +15,7 @@ def next_batch(self, ungated=connectors.files.FilesPartition.next_batch):
     allowed = int(pathlib.Path("allowed").read_text())
     if self._state.counters.get("records", 0) < allowed or stopping.stopping():
         return ungated(self)
-    self._awake = datetime.now(UTC) + timedelta(milliseconds=5)
+    self._awake = datetime.now(UTC) + timedelta(milliseconds=50)
     return []
 
 connectors.files.FilesPartition.next_batch = next_batch

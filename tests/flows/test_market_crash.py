@@ -30,7 +30,7 @@ SETTINGS: dict[str, object] = {
     "alerts__per_key_per_day": "5",
     "sinks__scores": "true",
     "sinks__bars": ["1s", "1m"],
-    "source__batch_records": "420",
+    "source__batch_records": "700",
     "detectors__high_volume__baseline_windows": "10",
     "detectors__high_volume__width": "10s",
 }
@@ -42,9 +42,9 @@ def tape(trades: Any, write: Any, tmp_path_factory: pytest.TempPathFactory) -> l
     folder = tmp_path_factory.mktemp("tape")
     paths = []
     for number in (0, 1):
-        records = trades(number, count=12_000, instruments=8, first_day=2 * number)
-        records["price"][::600] = 2**63 - 1
-        records["size"][7::600] = 0
+        records = trades(number, count=20_000, instruments=8, first_day=2 * number)
+        records["price"][::1_000] = 2**63 - 1
+        records["size"][7::1_000] = 0
         paths.append(write(folder / f"{number}.dbn{'.zst' * number}", records))
     return paths
 
@@ -59,7 +59,7 @@ def wanted(
     results = tables(folder / "results.db")
     assert {row[4] for row in results["anomalies"]} >= {"high_volume", "block_trade", "isolation_forest"}
     counted = dict(results["counters"])
-    assert (counted["records"], counted["undefined_price"], counted["zero_size"]) == (24_000, 40, 40)
+    assert (counted["records"], counted["undefined_price"], counted["zero_size"]) == (40_000, 40, 40)
     return results
 
 
@@ -106,7 +106,7 @@ def test_kills_at_random_moments_change_nothing(
     options = ["-w", workers, "-r", recovery(tmp_path, 2), "-s", epoch, "-b", "0"]
     rng = np.random.default_rng(seed)
     for number in range(max(tried(5), 3)):
-        allow(tmp_path, 4_200 * (number + 1))
+        allow(tmp_path, 7_000 * (number + 1))
         running = start_market(tmp_path, tape, *options, patch=GATED, **SETTINGS)
         if number:
             # The first one dies wherever it is, the others once they have come further than the one before.
@@ -129,13 +129,13 @@ def test_a_graceful_stop_ends_in_the_midst_and_changes_nothing(
 ) -> None:  # fmt: skip
     options = ["-r", recovery(tmp_path), "-s", epoch, "-b", "0"]
     for part in (1, 2, 3):
-        allow(tmp_path, 6_000 * part)
+        allow(tmp_path, 10_000 * part)
         running = start_market(tmp_path, tape, *options, patch=GATED, **SETTINGS)
         until_further(running, tmp_path)
         running.send_signal(number)
         assert running.communicate(timeout=200) == ("", "")
         assert running.returncode == 0
-        assert 0 < records_written(tmp_path) < 24_000
+        assert 0 < records_written(tmp_path) < 40_000
     ended = run_market(tmp_path, tape, *options, **SETTINGS)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert tables(tmp_path / "results.db") == wanted
@@ -150,7 +150,7 @@ def test_more_workers_after_a_stop_change_nothing(
     tmp_path: Path,
 ) -> None:
     options = ["-r", recovery(tmp_path, 3), "-s", "0", "-b", "0"]
-    allow(tmp_path, 9_000)
+    allow(tmp_path, 15_000)
     running = start_market(tmp_path, tape, *options, patch=GATED, **SETTINGS)
     until_further(running, tmp_path)
     running.terminate()
